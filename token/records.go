@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Limits of the names in credentials, in bytes.
@@ -12,6 +14,8 @@ const (
 	MaxDeviceID = 32
 	MaxKeyID    = 64
 	MaxSubject  = 256
+	MinSecret   = 8
+	MaxSecret   = 128
 )
 
 // App is a tenant: it owns keys, devices and rules.
@@ -91,7 +95,7 @@ type License struct {
 // ParseLicense reads a license. The error never contains the secret.
 func ParseLicense(s string) (License, error) {
 	id, secret, ok := strings.Cut(strings.TrimSpace(s), ",")
-	if !ok || !ValidDeviceID(id) || len(secret) < 8 || len(secret) > 128 || !printable(secret) {
+	if !ok || !ValidDeviceID(id) || !ValidSecret(secret) {
 		return License{}, fmt.Errorf("cannot read license: want <device_id>,<device_secret_key>: %w", ErrMalformed)
 	}
 	return License{id, secret}, nil
@@ -117,6 +121,18 @@ func ValidDeviceID(s string) bool { return validName(s, MaxDeviceID) }
 // ValidKeyID reports whether s may be an access id: 1 to MaxKeyID letters,
 // digits, '-' and '_', beginning with a letter or digit.
 func ValidKeyID(s string) bool { return validName(s, MaxKeyID) }
+
+// ValidSecret reports whether s may be a secret key or a device secret key:
+// MinSecret to MaxSecret printable ASCII characters without spaces and commas.
+func ValidSecret(s string) bool {
+	return len(s) >= MinSecret && len(s) <= MaxSecret && printable(s) && !strings.Contains(s, ",")
+}
+
+// ValidSubject reports whether s may name a subject: 1 to MaxSubject bytes of
+// UTF-8 without control characters.
+func ValidSubject(s string) bool {
+	return s != "" && len(s) <= MaxSubject && utf8.ValidString(s) && strings.IndexFunc(s, unicode.IsControl) < 0
+}
 
 func validName(s string, most int) bool {
 	if s == "" || len(s) > most || s[0] == '-' || s[0] == '_' {

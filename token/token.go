@@ -14,8 +14,8 @@
 //	}, token.Secrets{App: secretKey, Device: deviceSecretKey})
 //
 // The client presents raw once; Turnpike verifies it with [ParseConnect] and
-// [Connect.Verify], spends it, and lets the client in. The format is written
-// down in protocol/token.md, with test vectors in protocol/vectors.
+// [ParsedConnect.Verify], spends it, and lets the client in. The format is
+// written down in protocol/token.md, with test vectors in protocol/vectors.
 package token
 
 import (
@@ -38,6 +38,36 @@ var (
 	ErrRevoked     = errors.New("token or its subject was revoked")
 	ErrSpent       = errors.New("token was already used")
 )
+
+// reasons gives each refusal its word in protocol/token.md, section 2.
+var reasons = []struct {
+	err  error
+	word string
+}{
+	{ErrMalformed, "malformed"},
+	{ErrVersion, "version"},
+	{ErrUnknown, "unknown"},
+	{ErrDisabled, "disabled"},
+	{ErrSignature, "signature"},
+	{ErrNotYetValid, "not_yet_valid"},
+	{ErrExpired, "expired"},
+	{ErrLifetime, "lifetime"},
+	{ErrForeign, "foreign"},
+	{ErrRevoked, "revoked"},
+	{ErrSpent, "spent"},
+}
+
+// Reason returns the word of protocol/token.md, section 2, for why err refuses a
+// credential, such as "expired"; or "" when err is no refusal. The word is for
+// the audit trail and for developers; it must not reach whoever was refused.
+func Reason(err error) string {
+	for _, r := range reasons {
+		if errors.Is(err, r.err) {
+			return r.word
+		}
+	}
+	return ""
+}
 
 // Claims is what any credential says once it has been checked, whatever its
 // format was. Only a verifier makes one.
