@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# What every commit must pass: format, vet, static analysis, types and lint of the
+# TypeScript, race tests of the Go packages, known vulnerabilities.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+staticcheck=honnef.co/go/tools/cmd/staticcheck@v0.8.2
+govulncheck=golang.org/x/vuln/cmd/govulncheck@v1.1.4
+
+step() { printf '\n== %s\n' "$*"; }
+
+step gofmt
+unformatted=$(git ls-files '*.go' | xargs gofmt -l)
+if [ -n "$unformatted" ]; then
+  printf 'Run gofmt -w on:\n%s\n' "$unformatted" >&2
+  exit 1
+fi
+
+step go vet
+go vet ./...
+
+step staticcheck
+go run "$staticcheck" ./...
+
+step TypeScript types and lint
+npm run --silent check
+
+step race tests
+go test -race -short -timeout 15m ./...
+
+step known vulnerabilities
+report=$(mktemp)
+if go run "$govulncheck" ./... >"$report" 2>&1; then
+  tail -n 3 "$report"
+elif grep -qE 'dial tcp|no such host|connection refused|Forbidden|fetching vulnerabilities|i/o timeout' "$report"; then
+  printf '%s\n' '*******************************************************************' \
+    '** NOT CHECKED FOR KNOWN VULNERABILITIES: the database of          **' \
+    '** govulncheck cannot be reached from here. Run make check where   **' \
+    '** it can before you release.                                      **' \
+    '*******************************************************************' >&2
+else
+  cat "$report" >&2
+  exit 1
+fi
