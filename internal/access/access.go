@@ -52,9 +52,10 @@ type Grant struct {
 }
 
 // Covers reports whether the grant allows action on resource: the very one, or
-// one below it ("stream:live/cam" covers "stream:live/cam/720p").
+// one below it ("stream:live/cam" covers "stream:live/cam/720p"). A grant of no
+// resource covers nothing.
 func (g Grant) Covers(a Action, resource string) bool {
-	return slices.Contains(g.Actions, a) &&
+	return g.Resource != "" && slices.Contains(g.Actions, a) &&
 		(resource == g.Resource || strings.HasPrefix(resource, g.Resource+"/"))
 }
 
