@@ -84,6 +84,7 @@ type Claims struct {
 	Once     bool      // it is spent by its first successful admission
 	Ends     bool      // the session ends when the token expires (the app's rule)
 	Session  string    // for a resume ticket: the session it continues
+	Until    time.Time // for a resume ticket: when the session it continues would have ended; zero: no end of its own
 	Revision int64     // the store revision its keys and rules were read at
 }
 

@@ -75,7 +75,10 @@ const (
 // Decide turns verified claims into a grant for the request, or says why not.
 func Decide(c token.Claims, r Request) (Grant, error) {
 	g := Grant{App: c.App, Subject: c.Subject, Resource: c.Resource, TokenID: c.ID, KeyID: c.KeyID}
-	if c.Ends {
+	switch {
+	case !c.Until.IsZero():
+		g.Expires = c.Until // resuming a session does not prolong it
+	case c.Ends:
 		g.Expires = c.Expires
 	}
 	for _, a := range c.Actions {
