@@ -8,7 +8,7 @@ import (
 
 // Limits of a Limiter.
 const (
-	refusalsAllowed = 60          // per source and window
+	refusalsAllowed = 30          // per source and window
 	refusalWindow   = time.Minute // a source is quiet for one to two of these
 	maxSources      = 1 << 16     // remembered per window; when full, the older half is forgotten
 )

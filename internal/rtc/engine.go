@@ -83,15 +83,16 @@ func (e *Engine) Close() {
 	}
 }
 
-// Addrs are the bound addresses; the zero value stands for a closed port.
-func (e *Engine) Addrs() (udp, tcp netip.AddrPort) {
-	if e.udp != nil {
-		udp = e.udp.LocalAddr().(*net.UDPAddr).AddrPort()
+// Addr is the bound address of "udp" or "tcp"; empty when that port is closed, or
+// before Open.
+func (e *Engine) Addr(network string) string {
+	switch {
+	case network == "udp" && e.udp != nil:
+		return e.udp.LocalAddr().String()
+	case network == "tcp" && e.tcp != nil:
+		return e.tcp.Addr().String()
 	}
-	if e.tcp != nil {
-		tcp = e.tcp.Addr().(*net.TCPAddr).AddrPort()
-	}
-	return udp, tcp
+	return ""
 }
 
 // Serve answers until ctx ends.

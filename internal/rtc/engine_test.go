@@ -42,9 +42,7 @@ func serve(t *testing.T) *Engine {
 // dial opens a connection to the engine over "udp" or "tcp".
 func dial(t *testing.T, e *Engine, network string) net.Conn {
 	t.Helper()
-	udp, tcp := e.Addrs()
-	to := map[string]netip.AddrPort{"udp": udp, "tcp": tcp}[network]
-	c, err := net.Dial(network, to.String())
+	c, err := net.Dial(network, e.Addr(network))
 	if err != nil {
 		t.Fatal(err)
 	}
