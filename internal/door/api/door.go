@@ -61,7 +61,8 @@ type credentials interface {
 	VerifyKey(ctx context.Context, accessID, secret string) (token.Claims, error)
 	// Verify checks a connect token or a resume ticket and spends nothing.
 	Verify(ctx context.Context, raw string) (token.Claims, error)
-	// IssueConnect signs a connect token with the app's newest active key.
+	// IssueConnect signs a connect token with the app's newest active key; a ttl longer
+	// than the app allows is cut. token.ErrUnknown without such a device in the app.
 	IssueConnect(ctx context.Context, app, subject, deviceID string, ttl time.Duration) (string, token.Connect, error)
 }
 

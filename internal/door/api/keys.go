@@ -26,9 +26,6 @@ type keyWriter interface {
 	RevokeKey(ctx context.Context, id string, at time.Time) error
 }
 
-// defaultOverlap is how long a rotated key still lives (protocol/token.md, section 2).
-const defaultOverlap = 24 * time.Hour
-
 // key is a token.Key without its secret.
 type key struct {
 	AccessID string    `json:"access_id" example:"ak-2x7fq0v9m4kd"`
@@ -62,7 +59,7 @@ type (
 
 	rotateKey struct {
 		AccessID string `path:"access_id" doc:"Access id of the key to replace"`
-		Overlap  int    `query:"overlap" minimum:"0" maximum:"2592000" default:"86400" doc:"How long the old key lives on, in seconds"`
+		Overlap  int    `query:"overlap" minimum:"0" maximum:"2592000" default:"86400" doc:"How long the old key lives on, in seconds; a day unless told otherwise"`
 	}
 )
 

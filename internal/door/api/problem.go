@@ -61,12 +61,8 @@ func (d *Door) problem(ctx context.Context, err error) *problem {
 		return p
 	case errors.Is(err, token.ErrUnknown):
 		return notFound("record")
-	case errors.Is(err, token.ErrForeign):
-		return notFound("device")
 	case errors.Is(err, token.ErrDisabled):
 		return newProblem(http.StatusConflict, "disabled", "The device or the app's key is disabled; enable it or add a key.")
-	case errors.Is(err, token.ErrLifetime):
-		return invalid("The token would live longer than the app allows; ask for a shorter ttl.")
 	case errors.Is(err, token.ErrMalformed):
 		return invalid("A name or an id is not of the required form.")
 	case errors.Is(err, d.Taken):
