@@ -1,0 +1,166 @@
+package session
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/turnpike-rtc/turnpike/token"
+)
+
+// writeTries is how often the end of a session is written before it is given up, with
+// a pause before each new try that doubles from retryPause.
+const (
+	writeTries = 5
+	retryPause = time.Second
+)
+
+// EndMatching ends the sessions at this node that a change concerns. Their contexts
+// have ended when it returns; the durable list follows. The gate does this by itself
+// for every change it hears of.
+func (g *Gate) EndMatching(c token.Change) {
+	reason := Revoked
+	if c.Kind == token.ChangeSession {
+		reason = Kicked
+	}
+	for _, s := range g.concerned(c) {
+		g.endSoon(s, reason)
+	}
+}
+
+func (g *Gate) concerned(c token.Change) (found []*Session) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if c.Kind == token.ChangeSession {
+		if s, ok := g.sessions[c.ID]; ok {
+			found = append(found, s)
+		}
+		return found
+	}
+	if c.Kind == token.ChangeRecord {
+		return nil
+	}
+	for _, s := range g.sessions {
+		if s.concernedBy(c) {
+			found = append(found, s)
+		}
+	}
+	return found
+}
+
+// concernedBy reports whether s must end because of c.
+func (s *Session) concernedBy(c token.Change) bool {
+	switch c.Kind {
+	case token.ChangeToken:
+		return c.ID == s.Grant.TokenID
+	case token.ChangeSubject:
+		return c.App == s.Grant.App && c.ID == s.Grant.Subject && !s.issued.After(c.At)
+	case token.ChangeKey:
+		return c.ID == s.Grant.KeyID
+	case token.ChangeDevice:
+		id, ok := strings.CutPrefix(s.Grant.Resource, "device:")
+		return ok && id == c.ID
+	case token.ChangeSession:
+		return c.ID == s.ID
+	}
+	return false
+}
+
+// finish marks the end of a session and reports whether it was inside. g.mu is held.
+func (g *Gate) finish(s *Session, reason string) bool {
+	if s.state == over {
+		return false
+	}
+	was := s.state
+	s.state, s.reason = over, reason
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	delete(g.sessions, s.ID)
+	s.cancel()
+	return was == inside
+}
+
+// end ends a session and writes it down.
+func (g *Gate) end(s *Session, reason string) {
+	if g.begin(s, reason) {
+		defer g.busy.Done()
+		g.write(s.ID, reason)
+	}
+}
+
+// endSoon ends a session, and has it written down by a goroutine that Close waits for.
+func (g *Gate) endSoon(s *Session, reason string) {
+	if !g.begin(s, reason) {
+		return // it is over already, or whoever is admitting it will notice
+	}
+	go func() {
+		defer g.busy.Done()
+		g.write(s.ID, reason)
+	}()
+}
+
+// begin finishes a session. When it was inside, its end has to be written, and then
+// busy.Done called.
+func (g *Gate) begin(s *Session, reason string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.finish(s, reason) {
+		return false
+	}
+	g.busy.Add(1) // Close finished every session first, so it cannot be waiting
+	return true
+}
+
+// resumed ends the session that another one continues. The ledger has its end already.
+func (g *Gate) resumed(id string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if s, ok := g.sessions[id]; ok {
+		g.finish(s, Resumed)
+	}
+}
+
+func (g *Gate) abort(s *Session, reason string) {
+	if !g.begin(s, reason) {
+		return
+	}
+	defer g.busy.Done()
+	g.persist(s.ID, func(ctx context.Context) error { return g.ledger.Abort(ctx, s.ID, reason, g.now()) })
+}
+
+func (g *Gate) write(id, reason string) {
+	at := g.now()
+	g.persist(id, func(ctx context.Context) error {
+		if reason == Lost {
+			// Another node may have heard of the device.
+			if e, err := g.ledger.Session(ctx, id); err == nil && e.Node != g.node {
+				return nil
+			}
+		}
+		return g.ledger.End(ctx, id, reason, voids(reason), at)
+	})
+}
+
+// persist tries f until it succeeds, has failed writeTries times, or the gate closes.
+func (g *Gate) persist(id string, f func(context.Context) error) {
+	for try := 1; ; try++ {
+		ctx, cancel := context.WithTimeout(context.Background(), ledgerTimeout)
+		err := f(ctx)
+		cancel()
+		if err == nil {
+			return
+		}
+		if try == writeTries {
+			g.log.Error("cannot write the end of a session", slog.String("session", id), slog.Any("error", err))
+			return
+		}
+		select {
+		case <-g.stop:
+			g.log.Error("cannot write the end of a session before closing", slog.String("session", id), slog.Any("error", err))
+			return
+		case <-time.After(retryPause << (try - 1)):
+		}
+	}
+}
