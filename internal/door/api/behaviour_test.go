@@ -299,17 +299,18 @@ func TestEventsComeInPagesWithoutGaps(t *testing.T) {
 
 func TestShowsPresence(t *testing.T) {
 	h := newHouse(t)
-	if a := h.do(h.mine, "GET", "/devices/CAM", ""); strings.Contains(string(a.body), "online") {
+	if a := h.do(h.mine, "GET", "/devices/CAM", ""); !strings.Contains(string(a.body), `"online":false`) {
 		t.Errorf("offline device: %s", a.body)
 	}
 	_, err := h.store.Online(t.Context(), access.Presence{DeviceID: "CAM", Node: "node-1", ClientID: "c", Since: time.Now(), From: "192.0.2.1", Version: "v9"})
 	must(t, err)
 	var d struct {
-		Online *struct{ From, Version, Node string }
+		Online   bool
+		Presence struct{ From, Version, Node string }
 	}
 	h.do(h.mine, "GET", "/devices/CAM", "").decode(t, &d)
-	if d.Online == nil || d.Online.From != "192.0.2.1" || d.Online.Version != "v9" || d.Online.Node != "node-1" {
-		t.Errorf("online device: %+v", d.Online)
+	if p := d.Presence; !d.Online || p.From != "192.0.2.1" || p.Version != "v9" || p.Node != "node-1" {
+		t.Errorf("online device: %+v", d)
 	}
 }
 

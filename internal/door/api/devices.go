@@ -36,18 +36,15 @@ type device struct {
 	ClientID string    `json:"client_id,omitempty" doc:"Physical identity bound by the first start" example:"00:11:22:33:44:55"`
 	Disabled bool      `json:"disabled"`
 	Created  time.Time `json:"created"`
-	Online   *online   `json:"online,omitempty" doc:"Absent while the device is not online, and in lists"`
+	Online   bool      `json:"online"`
+	Presence *presence `json:"presence,omitempty" doc:"Absent while the device is not online"`
 }
 
-type online struct {
+type presence struct {
 	Since   time.Time `json:"since"`
 	From    string    `json:"from" doc:"Address it came from"`
 	Version string    `json:"version" doc:"Of the device's software"`
 	Node    string    `json:"node" doc:"Node that holds its connection"`
-}
-
-func deviceOf(dev token.Device) device {
-	return device{DeviceID: dev.ID, App: dev.App, ClientID: dev.ClientID, Disabled: dev.Disabled, Created: dev.Created}
 }
 
 // newDevice is the only thing on the wire that has a device secret in it.
@@ -90,7 +87,7 @@ func (d *Door) routeDevices(api huma.API) {
 	}, d.addDevice)
 	add(d, api, route{
 		method: http.MethodGet, path: "/apps/{app}/devices", id: "list-devices", tag: "devices",
-		summary: "List the devices of an app, by id",
+		summary: "List the devices of an app, by id, and which are online",
 	}, d.listDevices)
 	add(d, api, route{
 		method: http.MethodGet, path: "/devices/{device_id}", id: "get-device", tag: "devices",
@@ -147,7 +144,11 @@ func (d *Door) listDevices(ctx context.Context, in *listDevices) (*devicesOut, e
 	}
 	list := deviceList{Devices: []device{}}
 	for _, dev := range page {
-		list.Devices = append(list.Devices, deviceOf(dev))
+		view, err := d.deviceOf(ctx, dev)
+		if err != nil {
+			return nil, err
+		}
+		list.Devices = append(list.Devices, view)
 	}
 	if len(page) == in.Limit {
 		list.Next = page[len(page)-1].ID
@@ -169,15 +170,22 @@ func (d *Door) getDevice(ctx context.Context, in *devicePath) (*deviceOut, error
 	if err != nil {
 		return nil, err
 	}
-	view := deviceOf(dev)
-	at, err := d.Records.Presence(ctx, dev.ID)
-	switch {
-	case err == nil:
-		view.Online = &online{at.Since, at.From, at.Version, at.Node}
-	case !errors.Is(err, token.ErrUnknown):
+	view, err := d.deviceOf(ctx, dev)
+	if err != nil {
 		return nil, err
 	}
 	return &deviceOut{view}, nil
+}
+
+// deviceOf puts a device together with where it is.
+func (d *Door) deviceOf(ctx context.Context, dev token.Device) (device, error) {
+	view := device{DeviceID: dev.ID, App: dev.App, ClientID: dev.ClientID, Disabled: dev.Disabled, Created: dev.Created}
+	at, err := d.Records.Presence(ctx, dev.ID)
+	if errors.Is(err, token.ErrUnknown) {
+		return view, nil
+	}
+	view.Online, view.Presence = true, &presence{at.Since, at.From, at.Version, at.Node}
+	return view, err
 }
 
 func (d *Door) disableDevice(ctx context.Context, in *devicePath) (*nothing, error) {
