@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -53,4 +55,28 @@ func want(t testing.TB, err, kind error) {
 func addApp(t testing.TB, ctx context.Context, s *store.Store, name string) {
 	t.Helper()
 	check(t, s.CreateApp(ctx, token.App{Name: name, Created: start()}))
+}
+
+// race runs f n times at once and returns the results.
+func race[T any](n int, f func(i int) T) []T {
+	results := make([]T, n)
+	var all sync.WaitGroup
+	gun := make(chan struct{})
+	for i := range n {
+		all.Go(func() {
+			<-gun
+			results[i] = f(i)
+		})
+	}
+	close(gun)
+	all.Wait()
+	return results
+}
+
+// noSecret demands that an error does not give away a password of these tests.
+func noSecret(t testing.TB, err error) {
+	t.Helper()
+	if strings.Contains(err.Error(), "hush") {
+		t.Fatalf("the error tells the secret: %v", err)
+	}
 }
