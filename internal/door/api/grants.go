@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -95,8 +96,12 @@ func (d *Door) addGrant(ctx context.Context, in *addGrant) (*grantOut, error) {
 	if err := checkGrant(r.Action, r.Resource); err != nil {
 		return nil, err
 	}
-	if err := d.Records.AddRule(ctx, r); err != nil {
-		return nil, err
+	err := d.Records.AddRule(ctx, r)
+	if errors.Is(err, d.Taken) {
+		return nil, newProblem(http.StatusConflict, "exists", "This grant is there already.")
+	}
+	if err != nil {
+		return nil, unknown("app", err)
 	}
 	return &grantOut{grantOf(r)}, d.noteGrant(ctx, r, "granted")
 }
