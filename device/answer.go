@@ -3,6 +3,7 @@ package device
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/pion/ice/v4"
@@ -232,7 +233,7 @@ type choice struct {
 // those with the lowest ids.
 func (v *Viewer) plan(sections []offered, wanted *signal.Wanted) map[string]choice {
 	v.mu.Lock()
-	has := make(map[string]bool) // by mid
+	has := maps.Clone(v.dead) // by mid
 	taken := make(map[*stream]bool)
 	for _, s := range v.sections {
 		has[s.mid], taken[s.track.stream] = true, true
@@ -306,6 +307,9 @@ func (v *Viewer) fill(t *webrtc.RTPTransceiver, mid string, c choice) error {
 		return nil
 	}
 	if c.stream == nil {
+		v.mu.Lock()
+		v.dead[mid] = true
+		v.mu.Unlock()
 		return t.Stop()
 	}
 	params := parameters(c.stream.wire, c.codec)

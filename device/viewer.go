@@ -39,6 +39,7 @@ type Viewer struct {
 	path     string     // signal.PathDirect or PathRelay, once connected
 	live     bool       // tracks join their streams
 	sections []*section
+	dead     map[string]bool           // mids of sections that carry nothing and never will
 	early    []webrtc.ICECandidateInit // came before the offer was set
 	offered  bool                      // the offer is set
 	trickled int                       // candidates looked at
@@ -61,6 +62,7 @@ func newViewer(d *Device, session, subject string) *Viewer {
 		quit:     make(chan struct{}),
 		up:       make(chan struct{}, 1),
 		channels: make(map[string]*webrtc.DataChannel),
+		dead:     make(map[string]bool),
 	}
 	v.sender = newSender(v.Bitrate)
 	return v

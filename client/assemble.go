@@ -1,0 +1,157 @@
+package client
+
+import (
+	"time"
+
+	"github.com/pion/rtp"
+	"github.com/pion/rtp/codecs"
+
+	"github.com/turnpike-rtc/turnpike/internal/media"
+)
+
+const (
+	window  = 1024                   // packets that are put back in order; a power of two
+	longest = 400 * time.Millisecond // a missing packet is waited for: several round trips for NACK
+)
+
+// assembler makes frames of the RTP packets of one stream: it puts them in order,
+// waits for missing ones a while, and after a loss drops video up to the next key
+// frame. It is pure: the time is an argument.
+type assembler struct {
+	codec   media.Codec
+	packets [window]*rtp.Packet // by sequence number
+	begun   bool
+	next    uint16    // sequence number that is due
+	highest uint16    // newest that came
+	stuck   time.Time // since when next is missing; zero: it is not
+
+	h264   codecs.H264Packet
+	unit   []byte // the access unit so far
+	bytes  int    // payload in it, parts of NAL units included
+	ticks  uint32 // its timestamp
+	gap    bool   // something is missing before what comes
+	broken bool   // video: nothing is good before the next key frame
+
+	clock int64  // unwrapped timestamp of last
+	last  uint32 // timestamp last seen
+}
+
+func newAssembler(codec media.Codec) *assembler {
+	return &assembler{codec: codec, broken: codec == media.H264}
+}
+
+// push takes a packet that arrived at now and returns the frames it completes. The
+// payload is kept until then.
+func (a *assembler) push(p *rtp.Packet, now time.Time) []frame {
+	if !a.begun {
+		a.begun, a.next, a.highest, a.last = true, p.SequenceNumber, p.SequenceNumber, p.Timestamp
+	}
+	ahead := int16(p.SequenceNumber - a.next)
+	switch {
+	case ahead < 0 && ahead > -window:
+		return nil // too late, or a second time
+	case ahead < 0 || ahead >= window:
+		a.restart(p.SequenceNumber)
+	}
+	if int16(p.SequenceNumber-a.highest) > 0 {
+		a.highest = p.SequenceNumber
+	}
+	a.packets[p.SequenceNumber%window] = p
+	return a.drain(now)
+}
+
+// restart goes on at seq, far from where the stream was.
+func (a *assembler) restart(seq uint16) {
+	a.packets = [window]*rtp.Packet{}
+	a.next, a.highest, a.stuck = seq, seq, time.Time{}
+	a.lose()
+}
+
+// drain takes packets in order as far as they go.
+func (a *assembler) drain(now time.Time) []frame {
+	var frames []frame
+	for {
+		p := a.packets[a.next%window]
+		if p != nil {
+			a.packets[a.next%window] = nil
+			a.next++
+			a.stuck = time.Time{}
+			frames = a.take(frames, p)
+			continue
+		}
+		switch {
+		case int16(a.highest-a.next) < 0: // all is taken
+			return frames
+		case a.stuck.IsZero():
+			a.stuck = now
+			return frames
+		case now.Sub(a.stuck) < longest:
+			return frames
+		}
+		for a.packets[a.next%window] == nil {
+			a.next++
+		}
+		a.lose()
+	}
+}
+
+// lose gives up the access unit in the making.
+func (a *assembler) lose() {
+	a.gap = true
+	a.broken = a.codec == media.H264
+	a.h264, a.unit, a.bytes = codecs.H264Packet{}, nil, 0
+}
+
+// take adds one packet, the next in order.
+func (a *assembler) take(frames []frame, p *rtp.Packet) []frame {
+	a.clock += int64(int32(p.Timestamp - a.last))
+	a.last = p.Timestamp
+	if a.codec != media.H264 {
+		if len(p.Payload) > 0 {
+			frames = append(frames, a.frame(p.Payload, false))
+		}
+		return frames
+	}
+	if a.bytes > 0 && p.Timestamp != a.ticks { // a unit that had no marker
+		a.h264, a.unit, a.bytes = codecs.H264Packet{}, nil, 0
+		a.gap, a.broken = true, true
+	}
+	a.ticks = p.Timestamp
+	a.bytes += len(p.Payload)
+	if a.bytes > media.MaxAccessUnit {
+		a.lose()
+		return frames
+	}
+	if len(p.Payload) > 0 {
+		nals, err := a.h264.Unmarshal(p.Payload)
+		if err != nil {
+			a.lose()
+			return frames
+		}
+		a.unit = append(a.unit, nals...)
+	}
+	if p.Marker {
+		frames = a.finish(frames)
+	}
+	return frames
+}
+
+// finish ends an access unit.
+func (a *assembler) finish(frames []frame) []frame {
+	facts := media.Look(a.unit)
+	if facts.Starts() {
+		a.broken = false
+	}
+	if facts.Slices > 0 && !a.broken {
+		frames = append(frames, a.frame(a.unit, facts.Key))
+	}
+	a.h264, a.unit, a.bytes = codecs.H264Packet{}, nil, 0
+	return frames
+}
+
+func (a *assembler) frame(data []byte, key bool) frame {
+	f := frame{codec: a.codec, data: data, key: key, gap: a.gap}
+	f.at = time.Duration(a.clock) * time.Second / time.Duration(a.codec.ClockRate())
+	a.gap = false
+	return f
+}
