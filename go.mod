@@ -2,6 +2,12 @@ module github.com/turnpike-rtc/turnpike
 
 go 1.26.0
 
+ignore (
+	./bin
+	./node_modules
+	./dist
+)
+
 require (
 	github.com/MicahParks/keyfunc/v3 v3.9.0
 	github.com/coder/websocket v1.8.15

@@ -303,7 +303,7 @@ func isTable(e ast.Expr) bool {
 		return isTable(e.X)
 	case *ast.CallExpr:
 		s, ok := e.Fun.(*ast.SelectorExpr)
-		return ok && slices.Contains([]string{"New", "Errorf", "MustCompile", "NewReplacer", "MustParsePrefix", "MustParse"}, s.Sel.Name)
+		return ok && slices.Contains([]string{"New", "Errorf", "MustCompile", "NewReplacer", "Strict", "MustParsePrefix", "MustParse"}, s.Sel.Name)
 	}
 	return false
 }
