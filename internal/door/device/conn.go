@@ -22,9 +22,9 @@ type conn struct {
 	socket *door.Socket
 
 	// The rest is guarded by door.mu.
-	stop     func()   // stops answering for the device on the bus
-	sessions []string // those it carries
-	welcome  bool     // it was told that it is online: offers may come
+	stop     func()        // stops answering for the device on the bus
+	sessions []string      // those it carries
+	greeting chan struct{} // closed, and nil, once the device has its welcome, before which no offer may come
 	left     bool
 }
 
@@ -105,7 +105,7 @@ func (c *conn) connected(id string) {
 // offer asks the device to take a client, and waits for its answer.
 func (c *conn) offer(ctx context.Context, a ask) reply {
 	answered := make(chan signal.Message, 1)
-	if !c.carry(a.Session, &visit{conn: c, ufrag: a.Ufrag, reply: answered}) {
+	if !c.ready(ctx) || !c.carry(a.Session, &visit{conn: c, ufrag: a.Ufrag, reply: answered}) {
 		return reply{Code: codeGone}
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerPatience)
@@ -136,13 +136,12 @@ func (c *conn) tell(id, reason string) {
 	}
 }
 
-// carry notes a session of this device. It fails when the device has left, or is
-// to get an offer before its welcome.
+// carry notes a session of this device. It fails when the device has left.
 func (c *conn) carry(id string, v *visit) bool {
 	d := c.door
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if c.left || v.reply != nil && !c.welcome {
+	if c.left {
 		return false
 	}
 	if d.carried[id] == nil {
@@ -219,6 +218,7 @@ func (c *conn) quit() {
 	}
 	c.sessions = nil
 	d.mu.Unlock()
+	c.welcomed()
 	if stop != nil {
 		stop()
 	}
@@ -237,17 +237,30 @@ func (c *conn) answers(stop func()) {
 	}
 }
 
+// welcomed lets offers through.
 func (c *conn) welcomed() {
 	c.door.mu.Lock()
 	defer c.door.mu.Unlock()
-	c.welcome = true
+	if c.greeting != nil {
+		close(c.greeting)
+		c.greeting = nil
+	}
 }
 
-// ready reports whether an offer would reach the device.
-func (c *conn) ready() bool {
+// ready reports whether an offer would reach the device, once it has its welcome.
+func (c *conn) ready(ctx context.Context) bool {
 	c.door.mu.Lock()
-	defer c.door.mu.Unlock()
-	return c.welcome && !c.left
+	greeting, left := c.greeting, c.left
+	c.door.mu.Unlock()
+	if left || greeting == nil {
+		return !left
+	}
+	select {
+	case <-greeting:
+		return c.ready(ctx)
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // leave takes the device offline.

@@ -107,7 +107,7 @@ func (d *Door) open(socket *door.Socket, from netip.Addr, host string) (*conn, f
 	if bye != "" {
 		return nil, bye
 	}
-	c := &conn{door: d, id: hello.DeviceID, socket: socket}
+	c := &conn{door: d, id: hello.DeviceID, socket: socket, greeting: make(chan struct{})}
 	if bye := d.comeOnline(ctx, c, hello, from); bye != "" {
 		return nil, bye
 	}

@@ -36,11 +36,6 @@ func checkOffer(text string) (ufrag string, err error) {
 			return "", errSDP
 		}
 	}
-	for _, m := range s.MediaDescriptions {
-		if !strings.Contains(strings.Join(m.MediaName.Protos, "/"), "DTLS") {
-			return "", errSDP
-		}
-	}
 	if ufrag == "" || len(ufrag) > 256 || !fingerprint {
 		return "", errSDP
 	}

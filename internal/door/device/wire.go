@@ -111,7 +111,7 @@ func (c *conn) carryOut(ctx context.Context, a ask) reply {
 	switch a.Kind {
 	case askReady:
 		switch {
-		case !c.ready():
+		case !c.ready(ctx):
 			return reply{Code: codeGone}
 		case c.overtaken(ctx):
 			c.close(byeReplaced) // the bus was in two parts when it happened
