@@ -28,7 +28,7 @@ func (g *Gate) AdmitWhen(ctx context.Context, credential string, r access.Reques
 	s, claims, err := g.admit(ctx, credential, r, ready)
 	if err != nil {
 		g.noteRefusal(ctx, claims, r, err)
-		return nil, fmt.Errorf("cannot admit: %w", err)
+		return nil, fmt.Errorf("cannot open session: %w", err)
 	}
 	return s, nil
 }
