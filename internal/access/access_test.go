@@ -84,6 +84,10 @@ func TestGrantSaysWhatTheClaimsSaid(t *testing.T) {
 	if g, err = access.Decide(claims, r); err != nil || !g.Expires.Equal(claims.Expires) {
 		t.Errorf("session ends at %v, %v, want %v", g.Expires, err, claims.Expires)
 	}
+	claims.Until = claims.Expires.Add(-time.Minute)
+	if g, err = access.Decide(claims, r); err != nil || !g.Expires.Equal(claims.Until) {
+		t.Errorf("resumed session ends at %v, %v, want %v", g.Expires, err, claims.Until)
+	}
 }
 
 func TestAllows(t *testing.T) {
