@@ -208,7 +208,7 @@ func TestOneWinnerForEachToken(t *testing.T) {
 			if name == "postgres" {
 				stores = append(stores, storetest.Open(t, c)) // another node
 			}
-			const callers, tokens = 128, 200
+			const callers, tokens = 128, 100
 			wins := race(callers, func(i int) map[int]bool {
 				won := map[int]bool{}
 				for n := range tokens {

@@ -53,6 +53,13 @@ func (s *Store) Offline(ctx context.Context, deviceID string, epoch int64) error
 	return nil
 }
 
+// forgetPresence puts every device offline. Only a process that has the database to
+// itself may do so, when it starts: whatever held the devices before has ended.
+func (s *Store) forgetPresence(ctx context.Context) error {
+	_, err := affect(ctx, s.db.write, `UPDATE presence SET node = '' WHERE node <> ''`)
+	return err
+}
+
 // Presence returns where a device is connected, or ErrUnknown when it is not, or when
 // its node was not heard of within the Lease.
 func (s *Store) Presence(ctx context.Context, deviceID string) (access.Presence, error) {

@@ -115,7 +115,13 @@ func (s *Store) prepare(ctx context.Context, master [32]byte) error {
 		return err
 	}
 	s.aead = aead
-	return s.checkMasterKey(ctx)
+	if err := s.checkMasterKey(ctx); err != nil {
+		return err
+	}
+	if s.db.exclusive {
+		return s.forgetPresence(ctx)
+	}
+	return nil
 }
 
 // Close writes out what is queued and closes the database. Calls that come later

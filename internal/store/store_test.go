@@ -14,7 +14,12 @@ import (
 	"github.com/turnpike-rtc/turnpike/token"
 )
 
-func TestMain(m *testing.M) { os.Exit(storetest.Main(m)) }
+func TestMain(m *testing.M) {
+	if config := os.Getenv(childVariable); config != "" {
+		admitForever(config)
+	}
+	os.Exit(storetest.Main(m))
+}
 
 // databases are what every test of the suite runs on.
 func databases() map[string]func(testing.TB) store.Config {
@@ -57,7 +62,8 @@ func addApp(t testing.TB, ctx context.Context, s *store.Store, name string) {
 	check(t, s.CreateApp(ctx, token.App{Name: name, Created: start()}))
 }
 
-// race runs f n times at once and returns the results.
+// race runs f n times at once and returns the results. As it runs in goroutines, f
+// must not end the test.
 func race[T any](n int, f func(i int) T) []T {
 	results := make([]T, n)
 	var all sync.WaitGroup

@@ -102,7 +102,7 @@ func Open(t testing.TB, c store.Config) *store.Store {
 }
 
 // Main starts PostgreSQL, runs the tests, stops it and returns the exit code. The
-// server runs with fsync on, under an unprivileged user when the tests are root's, on
+// server runs with fsync on, which is its default, under an unprivileged user when the tests are root's, on
 // a Unix socket in a directory of its own. The tests fail when it is not installed.
 func Main(m *testing.M) int {
 	if os.Getenv(serverVariable) != "" {
@@ -149,7 +149,7 @@ func startPostgres() (dsn string, stop func(), err error) {
 		return "", nil, fmt.Errorf("initdb: %w\n%s", err, out)
 	}
 	server := exec.Command("sh", "-c", leash, "sh", filepath.Join(bin, "postgres"), "-D", data, "-k", dir,
-		"-c", "listen_addresses=", "-c", "fsync=on", "-c", "max_connections=300", "-c", "log_min_messages=fatal")
+		"-c", "listen_addresses=", "-c", "max_connections=300", "-c", "log_min_messages=panic")
 	server.Dir, server.SysProcAttr, server.Stderr = dir, &syscall.SysProcAttr{Credential: owner}, os.Stderr
 	end, err := server.StdinPipe()
 	if err != nil {
