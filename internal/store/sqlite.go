@@ -39,7 +39,7 @@ func openSQLite(dir string) (*database, error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	return &database{write: write, read: read, exclusive: true, passing: passingSQLite, close: func() error {
+	return &database{write: write, read: read, passing: passingSQLite, close: func() error {
 		return errors.Join(read.Close(), write.Close(), lock.Close())
 	}}, nil
 }

@@ -118,7 +118,7 @@ func (s *Store) prepare(ctx context.Context, master [32]byte) error {
 	if err := s.checkMasterKey(ctx); err != nil {
 		return err
 	}
-	if s.db.exclusive {
+	if !s.db.remote {
 		return s.forgetPresence(ctx)
 	}
 	return nil
