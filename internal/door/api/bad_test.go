@@ -55,7 +55,7 @@ func TestRefusesBadInput(t *testing.T) {
 		{"POST", "/apps", `{"app":"api"}`, 422, "reserved_name"},
 		{"POST", "/apps", `{"app":"favicon.ico"}`, 422, "reserved_name"},
 		{"POST", "/apps", `{"app":"mine"}`, 409, "exists"},
-		{"POST", "/apps", `{"app":"` + strings.Repeat("x", 20<<10) + `"}`, 413, "too_large"},
+		{"POST", "/apps", `{"app":"` + strings.Repeat("x", 70<<10) + `"}`, 413, "too_large"},
 		{"GET", "/apps?limit=1", ``, 422, "invalid"},
 		{"GET", "/apps/nobody", ``, 404, "not_found"},
 		{"GET", "/apps/%00", ``, 404, "not_found"},

@@ -11,8 +11,8 @@ import (
 // prefix is the root of the API; a change that breaks clients gets another one.
 const prefix = "/api/v1"
 
-// maxBody bounds a request body, in bytes; the largest honest one is far below 4 KiB.
-const maxBody = 16 << 10
+// maxBody bounds a request body, in bytes (protocol/http.md).
+const maxBody = 64 << 10
 
 const overview = `Manage a Turnpike server: its apps, keys, devices, grants, tokens and sessions.
 
