@@ -6,8 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -90,14 +90,18 @@ func (sh *shell) demo(ctx context.Context, config server.Config) error {
 	return nil
 }
 
-// pageAddress is where a browser on this machine finds the server.
+// pageAddress is where a browser on this machine finds the server. Only localhost
+// is a place that browsers trust without HTTPS.
 func pageAddress(s *server.Server) string {
 	scheme := "http"
 	if s.Addr(scheme) == "" {
 		scheme = "https"
 	}
-	_, port, _ := net.SplitHostPort(s.Addr(scheme)) // the server is bound to it
-	return scheme + "://" + net.JoinHostPort("localhost", port)
+	bound, err := netip.ParseAddrPort(s.Addr(scheme))
+	if err == nil && (bound.Addr().IsUnspecified() || bound.Addr().IsLoopback()) {
+		return fmt.Sprintf("%s://localhost:%d", scheme, bound.Port())
+	}
+	return scheme + "://" + s.Addr(scheme)
 }
 
 // showDemo sets the demo up, says where it is, and plays the device.
