@@ -96,7 +96,7 @@ func offer(t testing.TB) string {
 }
 
 func TestTokenOpensADeviceOnceAndOnlyIt(t *testing.T) {
-	n := startNode(t, "")
+	n := startNode(t)
 	h := n.newHouse("garage", "CAM01")
 	n.cli("device", "add", "--app", "garage", "CAM02")
 	h.startDevice(n)
@@ -128,7 +128,7 @@ func TestTokenOpensADeviceOnceAndOnlyIt(t *testing.T) {
 }
 
 func TestOfflineDeviceSpendsNothing(t *testing.T) {
-	n := startNode(t, "")
+	n := startNode(t)
 	h := n.newHouse("garage", "CAM01")
 	token := h.token(n)
 	if status, p, _ := whep(t, n.url, "CAM01", token, offer(t)); status != 404 || p.Code != "device_offline" {
@@ -141,7 +141,7 @@ func TestOfflineDeviceSpendsNothing(t *testing.T) {
 }
 
 func TestForeignClientPlaysTheDevice(t *testing.T) {
-	n := startNode(t, "")
+	n := startNode(t)
 	h := n.newHouse("garage", "CAM01")
 	h.startDevice(n)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patient)
@@ -173,7 +173,7 @@ func TestForeignClientPlaysTheDevice(t *testing.T) {
 
 func TestEndingReachesTheViewerWithinASecond(t *testing.T) {
 	for name, end := range map[string]func(n *node, h house, v *viewer, token string){
-		"session": func(n *node, _ house, v *viewer, _ string) { n.cli("session", "end", v.SessionID()) },
+		"session": func(n *node, _ house, _ *viewer, _ string) { n.cli("session", "end", n.onlySession()) },
 		"token":   func(n *node, _ house, _ *viewer, token string) { n.cli("token", "revoke", token) },
 		"subject": func(n *node, _ house, _ *viewer, _ string) {
 			n.cli("token", "revoke", "--app", "garage", "--subject", "user-17")
@@ -183,7 +183,7 @@ func TestEndingReachesTheViewerWithinASecond(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			n := startNode(t, "")
+			n := startNode(t)
 			h := n.newHouse("garage", "CAM01")
 			h.startDevice(n)
 			token := h.token(n)
@@ -207,7 +207,7 @@ func TestEndingReachesTheViewerWithinASecond(t *testing.T) {
 }
 
 func TestUserTokenAsksForAConnectToken(t *testing.T) {
-	n := startNode(t, "")
+	n := startNode(t)
 	h := n.newHouse("garage", "CAM01")
 	h.startDevice(n)
 	user := strings.TrimSpace(n.cli("token", "user", "--access-id", h.AccessID, "--secret-key", h.SecretKey, "--sub", "ann"))
@@ -251,7 +251,7 @@ func readmeScript(t *testing.T, marker string) string {
 }
 
 func TestReadmeSignsWithOpensslAndConnectsWithCurl(t *testing.T) {
-	n := startNode(t, "")
+	n := startNode(t)
 	h := n.newHouse("garage", "CAM01")
 	h.startDevice(n)
 	dir := t.TempDir()
@@ -277,8 +277,8 @@ func twoNodes(t *testing.T) (a, b *node) {
 	dsn := storetest.Postgres(t).DSN
 	nats := bustest.External(t).URL
 	t.Setenv("TURNPIKE_MASTER_KEY", strings.Repeat("5a", 32))
-	a = startNode(t, "", "--store", dsn, "--bus", nats)
-	b = startNode(t, "", "--store", dsn, "--bus", nats)
+	a = startNode(t, "--store", dsn, "--bus", nats)
+	b = startNode(t, "--store", dsn, "--bus", nats)
 	return a, b
 }
 
@@ -293,7 +293,7 @@ func TestClientOnOneNodeDeviceOnTheOther(t *testing.T) {
 	if status, p, _ := whep(t, b.url, "CAM01", token, offer(t)); status != 401 {
 		t.Errorf("the other node admitted a spent token: %d %q", status, p.Code)
 	}
-	b.cli("session", "end", v.SessionID())
+	b.cli("session", "end", b.onlySession())
 	select {
 	case <-v.lost:
 	case <-time.After(patient):
@@ -326,7 +326,7 @@ func present(t *testing.T, n int, token string, urls ...string) int {
 }
 
 func TestThousandPresentationsAdmitOne(t *testing.T) {
-	n := startNode(t, "")
+	n := startNode(t)
 	h := n.newHouse("garage", "CAM01")
 	h.startDevice(n)
 	if got := present(t, 1000, h.token(n), n.url); got != 1 {
@@ -344,7 +344,7 @@ func TestThousandPresentationsOnTwoNodesAdmitOne(t *testing.T) {
 }
 
 func TestKilledServerForgetsNoSpentToken(t *testing.T) {
-	n := startNode(t, "")
+	n := startNode(t)
 	h := n.newHouse("garage", "CAM01")
 	h.startDevice(n)
 	var mu sync.Mutex
@@ -376,8 +376,8 @@ func TestKilledServerForgetsNoSpentToken(t *testing.T) {
 	n.kill(syscall.SIGKILL)
 	all.Wait()
 
-	again := startNode(t, n.dir)
-	h.startDevice(again)
+	again := n.again()
+	h.waitOnline(again)
 	for _, token := range spent {
 		if status, p, _ := whep(t, again.url, "CAM01", token, sdp); status != 401 && status != 429 {
 			t.Errorf("a spent token was answered %d %q after the crash", status, p.Code)
@@ -387,13 +387,13 @@ func TestKilledServerForgetsNoSpentToken(t *testing.T) {
 }
 
 func TestMediaOutlivesARestartOfTheServer(t *testing.T) {
-	n := startNode(t, "")
+	n := startNode(t)
 	h := n.newHouse("garage", "CAM01")
 	h.startDevice(n)
 	v := newViewer(t, n.url)
 	v.connect(t, "CAM01", h.token(n))
 	v.playsOn(t)
-	session := v.SessionID()
+	session := n.onlySession()
 
 	n.kill(syscall.SIGTERM)
 	if n.code != 0 {
@@ -401,7 +401,7 @@ func TestMediaOutlivesARestartOfTheServer(t *testing.T) {
 	}
 	v.playsOn(t)
 
-	again := startNode(t, n.dir, "--http", strings.TrimPrefix(n.url, "http://"))
+	again := n.again()
 	h.waitOnline(again)
 	v.playsOn(t)
 	eventually(t, "the session to be taken up", func() bool {

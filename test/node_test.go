@@ -66,14 +66,21 @@ func (l *logBuffer) String() string {
 	return l.buf.String()
 }
 
-// startNode runs `turnpike serve` on a free port and waits until it is ready.
-// Flags are added to the usual ones; dir may be "" for a new data directory.
-func startNode(t testing.TB, dir string, flags ...string) *node {
+// startNode runs `turnpike serve` on a free port and a new data directory, and waits
+// until it is ready. Flags are added to the usual ones.
+func startNode(t testing.TB, flags ...string) *node {
 	t.Helper()
-	if dir == "" {
-		dir = t.TempDir()
-	}
-	addr := freeAddr(t)
+	return startNodeAt(t, freeAddr(t), t.TempDir(), flags...)
+}
+
+// again starts a server where n, which must have stopped, was.
+func (n *node) again() *node {
+	n.t.Helper()
+	return startNodeAt(n.t, strings.TrimPrefix(n.url, "http://"), n.dir)
+}
+
+func startNodeAt(t testing.TB, addr, dir string, flags ...string) *node {
+	t.Helper()
 	args := append([]string{"serve", "--data", dir, "--http", addr, "--media-udp", "127.0.0.1:0", "--media-tcp", "",
 		"--log-level", "debug"}, flags...)
 	n := &node{t: t, dir: dir, url: "http://" + addr, log: &logBuffer{}, gone: make(chan struct{})}
@@ -174,6 +181,17 @@ func (h house) token(n *node) string {
 	n.t.Helper()
 	return strings.TrimSpace(n.cli("token", "connect", "--access-id", h.AccessID, "--secret-key", h.SecretKey,
 		"--device-secret-key", h.DeviceKey, "--remote-id", h.DeviceID, "--sub", "user-17", "--ttl", "300"))
+}
+
+// onlySession is the id of the one session that is on the list.
+func (n *node) onlySession() string {
+	n.t.Helper()
+	var all []struct{ ID string }
+	unmarshal(n.t, n.cli("session", "list", "--json"), &all)
+	if len(all) != 1 {
+		n.t.Fatalf("%d sessions are on the list, want 1", len(all))
+	}
+	return all[0].ID
 }
 
 func unmarshal(t testing.TB, text string, v any) {
