@@ -48,7 +48,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused or not found, 4 no server
 	})
 	root.SetGlobalNormalizationFunc(synonyms)
 	root.PersistentFlags().StringVar(&sh.data, "data", "", `data directory (default "data", or what the configuration says)`)
-	root.PersistentFlags().StringVar(&sh.settings, "config", "", "configuration file, YAML")
+	root.PersistentFlags().StringVar(&sh.settings, "config", "", "configuration file, YAML (or TURNPIKE_CONFIG)")
 	root.AddCommand(
 		serveCommand(sh), demoCommand(sh),
 		appCommand(sh), keyCommand(sh), deviceCommand(sh), grantCommand(sh),
