@@ -4,14 +4,10 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 
 	"github.com/turnpike-rtc/turnpike/internal/door"
 	"github.com/turnpike-rtc/turnpike/internal/signal"
 )
-
-// answerPatience is how long a device may take to answer an offer.
-const answerPatience = 10 * time.Second
 
 // conn is one device that is online. There are tens of thousands, mostly idle:
 // what only a busy one needs is made when it is needed.
@@ -95,7 +91,7 @@ func (c *conn) connected(id string) {
 	if !c.carries(id) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), helloPatience)
+	ctx, cancel := context.WithTimeout(context.Background(), c.door.patience.hello)
 	defer cancel()
 	if err := c.door.keep(ctx, c.id, id); err != nil {
 		c.door.log.Warn("cannot take up a session", "device", c.id, "session", id, "error", err)
@@ -108,7 +104,7 @@ func (c *conn) offer(ctx context.Context, a ask) reply {
 	if !c.ready(ctx) || !c.carry(a.Session, &visit{conn: c, ufrag: a.Ufrag, reply: answered}) {
 		return reply{Code: codeGone}
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerPatience)
+	ctx, cancel := context.WithTimeout(ctx, c.door.patience.answer)
 	defer cancel()
 	if !send(c.socket, signal.Offer{Session: a.Session, SDP: a.SDP, Subject: a.Subject, Streams: a.Streams}) {
 		c.drop(a.Session)
@@ -266,7 +262,7 @@ func (c *conn) ready(ctx context.Context) bool {
 // leave takes the device offline.
 func (c *conn) leave() {
 	c.quit()
-	ctx, cancel := context.WithTimeout(context.Background(), helloPatience)
+	ctx, cancel := context.WithTimeout(context.Background(), c.door.patience.hello)
 	defer cancel()
 	if err := c.door.deps.Presence.Offline(ctx, c.id, c.epoch); err != nil {
 		c.door.log.Warn("cannot put down that a device is offline", "device", c.id, "error", err)

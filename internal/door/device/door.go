@@ -128,12 +128,20 @@ type Door struct {
 	working  sync.WaitGroup // every goroutine and every request in hand
 	calls    sync.WaitGroup // the clients among them, who are served before devices are sent away
 	opening  chan struct{}  // one place for each WebSocket between accept and welcome
+	patience patience
 
 	mu       sync.Mutex // guards the following
 	draining bool
 	online   map[string]*conn  // by device id
 	carried  map[string]*visit // by session id: sessions of the devices on this node
 	missed   map[string]time.Time
+}
+
+// patience is how long a device may take.
+type patience struct {
+	hello  time.Duration // from challenge to hello; and this server from there to welcome
+	answer time.Duration // from offer to answer
+	back   time.Duration // to come online again, before its sessions are over
 }
 
 // maxOpening bounds WebSockets that have not proved anything yet. When it is
@@ -152,6 +160,7 @@ func New(c Config, gate *session.Gate, deps Deps) (*Door, error) {
 		log:      deps.Log.With("door", Name),
 		refusals: door.NewLimiter(deps.Now),
 		opening:  make(chan struct{}, maxOpening),
+		patience: patience{hello: 10 * time.Second, answer: 10 * time.Second, back: 5 * time.Minute},
 		online:   map[string]*conn{},
 		carried:  map[string]*visit{},
 		missed:   map[string]time.Time{},

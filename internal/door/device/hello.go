@@ -16,10 +16,8 @@ import (
 	"github.com/turnpike-rtc/turnpike/token"
 )
 
-const (
-	helloPatience = 10 * time.Second // from challenge to hello, and again from hello to welcome
-	yieldPatience = time.Second      // for the present holder of a device to let go
-)
+// yieldPatience is how long the present holder of a device may take to let go.
+const yieldPatience = time.Second
 
 // farewell is why a WebSocket is closed, as the text beside the close code. The
 // empty one means that it stays.
@@ -97,11 +95,11 @@ func (d *Door) open(socket *door.Socket, from netip.Addr, host string) (*conn, f
 	if !send(socket, signal.Challenge{Nonce: challenge, Time: d.deps.Now().Unix()}) {
 		return nil, byeTimeout
 	}
-	hello, bye := readHello(socket)
+	hello, bye := d.readHello(socket)
 	if hello == nil {
 		return nil, bye
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), helloPatience)
+	ctx, cancel := context.WithTimeout(context.Background(), d.patience.hello)
 	defer cancel()
 	proof, bye := d.prove(ctx, hello, challenge, from)
 	if bye != "" {
@@ -128,8 +126,8 @@ func (d *Door) open(socket *door.Socket, from netip.Addr, host string) (*conn, f
 	return c, ""
 }
 
-func readHello(socket *door.Socket) (*signal.Hello, farewell) {
-	b, err := socket.ReadBy(time.Now().Add(helloPatience))
+func (d *Door) readHello(socket *door.Socket) (*signal.Hello, farewell) {
+	b, err := socket.ReadBy(time.Now().Add(d.patience.hello))
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, byeTimeout

@@ -21,7 +21,6 @@ import (
 const (
 	newsSubject = "device.session" // every node hears here what became of a session
 	lostEvery   = 30 * time.Second // how often sessions without a device are looked for
-	lostAfter   = 5 * time.Minute  // how long a device may be away before its sessions are over
 	endPatience = 5 * time.Second  // for telling a device that a session is over
 	drainWait   = 3 * time.Second  // for telling all devices to go elsewhere
 )
@@ -218,7 +217,7 @@ func (d *Door) dropSilent() {
 }
 
 // endLost ends sessions on this node whose device was not heard of, on any node,
-// for five minutes.
+// for as long as it may take to come back.
 func (d *Door) endLost(ctx context.Context) {
 	present := map[string]bool{}
 	for _, s := range d.gate.List() {
@@ -231,7 +230,7 @@ func (d *Door) endLost(ctx context.Context) {
 			here = d.isOnline(ctx, id)
 			present[id] = here
 		}
-		if !here && d.missedSince(id) >= lostAfter {
+		if !here && d.missedSince(id) >= d.patience.back {
 			s.End(session.Lost)
 		}
 	}

@@ -23,9 +23,7 @@ const (
 	sdpType      = "application/sdp"
 	fragmentType = "application/trickle-ice-sdpfrag"
 
-	// callPatience is how long a client waits: as long as a device may take, and
-	// the way between two nodes.
-	callPatience = answerPatience + time.Second
+	wayPatience = time.Second // for the way between two nodes
 )
 
 // call is one client's attempt to connect.
@@ -170,7 +168,7 @@ func (c *call) reachable(ctx context.Context) error {
 // negotiate takes the offer to the device and brings back its answer. When it
 // fails it has taken the admission back, so that the token is good again.
 func (c *call) negotiate(client context.Context, s *session.Session) (string, error) {
-	ctx, cancel := context.WithTimeout(client, callPatience)
+	ctx, cancel := context.WithTimeout(client, c.patience.answer+wayPatience)
 	defer cancel()
 	defer context.AfterFunc(s.Context(), cancel)() // revoked while the device thinks
 	answer, err := c.exchange(ctx, s)
