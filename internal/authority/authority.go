@@ -114,11 +114,11 @@ func (a *Authority) app(ctx context.Context, v view, name string) (token.App, er
 func refused(err error) bool { return token.Reason(err) != "" }
 
 // unless returns err when it is a failure, and nil when it is a refusal or nothing.
-func unless(refusal, what string, err error) error {
+func unless(doing, what string, err error) error {
 	if err == nil || refused(err) {
 		return nil
 	}
-	return fmt.Errorf("cannot %s: cannot read %s: %w", refusal, what, err)
+	return fmt.Errorf("cannot %s: cannot read %s: %w", doing, what, err)
 }
 
 // first returns the first error that is not nil.

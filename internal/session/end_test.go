@@ -103,7 +103,7 @@ func TestTicketOpensTheSameTargetAgain(t *testing.T) {
 		t.Errorf("session %+v", s)
 	}
 	s.Abort("device_timeout")
-	if s, err = h.Admit(t.Context(), ticket, toCam()); err != nil {
+	if _, err = h.Admit(t.Context(), ticket, toCam()); err != nil {
 		t.Errorf("an attempt that failed took the ticket away: %v", err)
 	}
 }

@@ -27,7 +27,7 @@ type house struct {
 	store     *store.Store
 	authority *authority.Authority
 	ledger    *ledger
-	t         *testing.T
+	t         testing.TB
 }
 
 // ledger is the store, with moments at which a test can step in.
@@ -68,7 +68,7 @@ func (l *ledger) Adopt(ctx context.Context, id, node string) (access.Entry, erro
 
 // newHouse builds a house. Its authority looks at the change log all by itself, as
 // on a real node, if it follows; otherwise a test decides when it does.
-func newHouse(t *testing.T, follows bool) *house {
+func newHouse(t testing.TB, follows bool) *house {
 	t.Helper()
 	var master [32]byte
 	rand.Read(master[:])
