@@ -64,7 +64,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 
 // openKeepers opens what has to be closed again.
 func (s *Server) openKeepers(ctx context.Context) (err error) {
-	if s.store, err = openStore(ctx, s.config, s.log); err != nil {
+	if s.store, err = openStore(ctx, s.config, s.changed, s.log); err != nil {
 		return err
 	}
 	c := s.config.Cluster
@@ -76,7 +76,7 @@ func (s *Server) openKeepers(ctx context.Context) (err error) {
 	return nil
 }
 
-func openStore(ctx context.Context, c Config, log *slog.Logger) (*store.Store, error) {
+func openStore(ctx context.Context, c Config, changed func(), log *slog.Logger) (*store.Store, error) {
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the data directory: %w", err)
 	}
@@ -84,7 +84,7 @@ func openStore(ctx context.Context, c Config, log *slog.Logger) (*store.Store, e
 	if err != nil {
 		return nil, err
 	}
-	return store.Open(ctx, store.Config{DSN: c.Store, Dir: c.Data, MasterKey: key, Log: log})
+	return store.Open(ctx, store.Config{DSN: c.Store, Dir: c.Data, MasterKey: key, Changed: changed, Log: log})
 }
 
 // build makes the gate, the media engine and the doors.
@@ -210,7 +210,7 @@ func (s *Server) keepHouse(ctx context.Context) error {
 	}
 }
 
-// changedSubject is published by whoever wrote to the change log.
+// changedSubject is published by the node that wrote to the change log.
 const changedSubject = "changed"
 
 // changed makes every node read the change log now instead of a moment later.
@@ -226,7 +226,7 @@ func (s *Server) changed() {
 func Open(ctx context.Context, c Config) (http.Handler, func() error, error) {
 	s := &Server{config: c, node: newNode(), log: c.logger(), metrics: newMetrics(Version, "")}
 	var err error
-	if s.store, err = openStore(ctx, c, s.log); err != nil {
+	if s.store, err = openStore(ctx, c, nil, s.log); err != nil {
 		return nil, nil, err
 	}
 	s.ledger = newLedger(s.store, s.metrics)

@@ -43,6 +43,7 @@ type Config struct {
 	Dir       string       // the data directory, made if it is missing; only SQLite needs it
 	MasterKey [32]byte     // encrypts the secrets, see LoadMasterKey
 	MaxBatch  int          // most callers in one group commit; 0 means 256
+	Changed   func()       // called when the change log has a new line, by whoever wrote it; nil: nobody
 	Log       *slog.Logger // nil: discarded
 }
 
@@ -50,6 +51,7 @@ type Config struct {
 // their errors wrap the sentinels of this package and of package token.
 type Store struct {
 	log      *slog.Logger
+	changed  func() // Config.Changed
 	db       *database
 	aead     cipher.AEAD
 	maxBatch int
@@ -86,7 +88,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open store: %w", err)
 	}
-	s := &Store{log: c.Log, db: db, maxBatch: c.MaxBatch, origin: rand.Text()[:8],
+	s := &Store{log: c.Log, changed: c.Changed, db: db, maxBatch: c.MaxBatch, origin: rand.Text()[:8],
 		queue: make(chan *work, 4*c.MaxBatch), idle: make(chan struct{})}
 	s.audit.Store(time.Now().UnixNano()) // ids grow across restarts too
 	if err := s.prepare(ctx, c.MasterKey); err != nil {
@@ -180,6 +182,9 @@ func (s *Store) change(ctx context.Context, c token.Change, f func(*sql.Tx) erro
 		if perr := pause(ctx, n); perr != nil {
 			return c, perr
 		}
+	}
+	if err == nil && s.changed != nil {
+		s.changed()
 	}
 	return c, err
 }
