@@ -75,8 +75,8 @@ func (c *conn) handle(b []byte) bool {
 		c.door.counts.connected(m.Path)
 		c.connected(m.Session)
 	case *signal.Closed:
-		c.reply(m.Session, &signal.Refuse{Session: m.Session, Code: "failed"})
-		if c.drop(m.Session) {
+		pending := c.reply(m.Session, &signal.Refuse{Session: m.Session, Code: "failed"})
+		if c.drop(m.Session) && !pending {
 			c.door.finish(c.id, m.Session, closedReason(m.Reason))
 		}
 	case *signal.Error:
@@ -171,16 +171,19 @@ func (c *conn) drop(id string) bool {
 	return true
 }
 
-// reply passes the device's word to whoever waits for it. There is one word per
-// offer; a second one is of no interest.
-func (c *conn) reply(id string, m signal.Message) {
+// reply passes the device's word to whoever waits for it, and reports whether
+// somebody did. There is one word per offer; a second one is of no interest.
+func (c *conn) reply(id string, m signal.Message) bool {
 	d := c.door
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if v := d.carried[id]; v != nil && v.conn == c && v.reply != nil {
-		v.reply <- m // it has a place for one, and reply becomes nil
-		v.reply = nil
+	v := d.carried[id]
+	if v == nil || v.conn != c || v.reply == nil {
+		return false
 	}
+	v.reply <- m // it has a place for one, and reply becomes nil
+	v.reply = nil
+	return true
 }
 
 // overtaken reports whether the database knows a later start of the device.
