@@ -133,14 +133,22 @@ func (g *Gate) abort(s *Session, reason string) {
 func (g *Gate) write(id, reason string) {
 	at := g.now()
 	g.persist(id, func(ctx context.Context) error {
-		if reason == Lost {
-			// Another node may have heard of the device.
-			if e, err := g.ledger.Session(ctx, id); err == nil && e.Node != g.node {
-				return nil
-			}
+		if (reason == Lost || reason == Kicked) && g.settled(ctx, id, reason) {
+			return nil
 		}
 		return g.ledger.End(ctx, id, reason, voids(reason), at)
 	})
+}
+
+// settled reports whether it is not for this gate to write the end of a session:
+// another node has heard of the device that is lost here; or the change was no kick,
+// but the client came back elsewhere, and the ledger has that already.
+func (g *Gate) settled(ctx context.Context, id, reason string) bool {
+	e, err := g.ledger.Session(ctx, id)
+	if err != nil {
+		return false
+	}
+	return reason == Lost && e.Node != g.node || reason == Kicked && !e.Ended.IsZero()
 }
 
 // persist tries f until it succeeds, has failed writeTries times, or the gate closes.

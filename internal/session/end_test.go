@@ -108,6 +108,26 @@ func TestTicketOpensTheSameTargetAgain(t *testing.T) {
 	}
 }
 
+func TestFailedResumptionElsewhereKeepsTheTicket(t *testing.T) {
+	h := newHouse(t, true)
+	old := h.admit()
+	ticket, _ := old.Ticket()
+	first := h.Gate
+	h.openGate("node-2")
+	s, err := h.Admit(t.Context(), ticket, toCam())
+	h.must(err)
+	s.Abort("device_refused") // before the first node has heard that its session was resumed
+	select {
+	case <-old.Context().Done():
+	case <-time.After(deadline):
+		t.Fatal("old session does not end")
+	}
+	first.Close() // it has written then what it had to
+	if _, err := h.Admit(t.Context(), ticket, toCam()); err != nil {
+		t.Errorf("ticket: %v", err)
+	}
+}
+
 func TestTicketLivesAsLongAsItShould(t *testing.T) {
 	for reason, good := range map[string]bool{
 		session.Failed: true, session.Remote: true, session.Lost: true,
