@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -17,14 +18,11 @@ import (
 
 // startEmbedded starts a server inside this process and connects to it without a socket.
 func (b *Bus) startEmbedded(ctx context.Context, c Config) (err error) {
-	user := rand.Text() // for this process alone; a joined server has to listen on loopback
 	options := &server.Options{
 		ServerName: c.Name,
 		Host:       "127.0.0.1",
 		Port:       server.RANDOM_PORT,
 		DontListen: true,
-		Username:   user,
-		Password:   user,
 		MaxPayload: maxPayload,
 		NoSigs:     true, // signals are the program's
 		NoLog:      true, // no logger of its own; ours comes below
@@ -43,7 +41,7 @@ func (b *Bus) startEmbedded(ctx context.Context, c Config) (err error) {
 		return errors.New("embedded server did not start in time")
 	}
 	b.conn, err = nats.Connect("", append(b.options(c), nats.InProcessServer(b.server),
-		nats.UserInfo(user, user), nats.IgnoreDiscoveredServers())...)
+		nats.UserInfo(options.Username, options.Password), nats.IgnoreDiscoveredServers())...)
 	return err
 }
 
@@ -67,6 +65,7 @@ func join(o *server.Options, c Config) error {
 		return err
 	}
 	o.DontListen = false
+	o.Username, o.Password = rand.Text(), rand.Text()
 	o.Cluster = server.ClusterOpts{
 		Name: "turnpike", Host: host, Port: port, NoAdvertise: true,
 		Username: routeUser, Password: c.RouteSecret,
@@ -119,8 +118,15 @@ func (b *Bus) RouteAddr() string {
 type quiet struct{ log *slog.Logger }
 
 func (q quiet) Noticef(format string, v ...any) { q.log.Debug(fmt.Sprintf(format, v...)) }
-func (q quiet) Warnf(format string, v ...any)   { q.log.Warn(fmt.Sprintf(format, v...)) }
 func (q quiet) Errorf(format string, v ...any)  { q.log.Warn(fmt.Sprintf(format, v...)) }
 func (q quiet) Fatalf(format string, v ...any)  { q.log.Error(fmt.Sprintf(format, v...)) }
 func (q quiet) Debugf(string, ...any)           {}
 func (q quiet) Tracef(string, ...any)           {}
+
+// Warnf leaves out one warning: the passwords it means are made here and live in memory.
+func (q quiet) Warnf(format string, v ...any) {
+	if strings.HasPrefix(format, "Plaintext passwords") {
+		return
+	}
+	q.log.Warn(fmt.Sprintf(format, v...))
+}
