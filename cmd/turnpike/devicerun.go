@@ -87,12 +87,12 @@ func deviceRun(sh *shell) *cobra.Command {
 	c := &cobra.Command{
 		Use: "run --license ID,SECRET --video FILE.h264 --audio FILE.alaw", Short: "Be a device that plays files",
 		Long: `Put a device online that plays files in real time: H.264 Annex-B without B-frames,
-G.711 A-law mono. It ends with the files, or never with --loop.
+G.711 A-law mono. It begins again at the end, until it is stopped.
 
 The license may stand in the environment instead, as TURNPIKE_LICENSE, so that the
 process list does not show it.`,
 		Example: `  turnpike device run --license "$LICENSE" --server https://turnpike.example.com \
-    --video clip.h264 --audio clip.alaw --loop`,
+    --video clip.h264 --audio clip.alaw`,
 		Args: arguments(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if p.license == "" {
@@ -119,7 +119,7 @@ process list does not show it.`,
 	f.StringVar(&audio, "audio", "", "A-law file")
 	f.IntVar(&fps, "fps", 25, "pictures a second of the video")
 	f.IntVar(&rate, "audio-rate", 8000, "samples a second of the sound: 8000 or 16000")
-	f.BoolVar(&p.loop, "loop", false, "begin again at the end")
+	f.BoolVar(&p.loop, "loop", true, "begin again at the end; --loop=false ends with the files")
 	return c
 }
 

@@ -69,7 +69,7 @@ func TestDevicePlaysItsFilesOnce(t *testing.T) {
 	if err := os.WriteFile(sound, make([]byte, 8000), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := c.start("device", "run", "--license", h.License, "--server", "http://"+at, "--audio", sound, "--client-id", "c-1")
+	p := c.start("device", "run", "--license", h.License, "--server", "http://"+at, "--audio", sound, "--client-id", "c-1", "--loop=false")
 	if code := p.end(); code != exitDone {
 		t.Errorf("exit code %d: %s", code, &p.err)
 	}

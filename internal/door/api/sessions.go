@@ -98,11 +98,12 @@ func (d *Door) endSession(ctx context.Context, in *sessionPath) (*nothing, error
 		return nil, err
 	}
 	now := d.Now()
-	if err := d.Records.End(ctx, s.ID, "kicked", true, now); err != nil {
-		return nil, err
-	}
+	// First what makes the caller leave: what comes after it may be lost in a crash.
 	change := token.Change{Kind: token.ChangeSession, App: s.App, ID: s.ID, At: now}
 	if _, err := d.Records.Revoke(ctx, change, now); err != nil {
+		return nil, err
+	}
+	if err := d.Records.End(ctx, s.ID, "kicked", true, now); err != nil {
 		return nil, err
 	}
 	return nil, d.note(ctx, access.Event{
