@@ -56,7 +56,7 @@ func TestBenchIdle(t *testing.T) {
 	}
 	dir := t.TempDir()
 	licenses := register(t, dir, most)
-	n := startNode(t, dir, "--log-level", "info")
+	n := startNodeAt(t, freeAddr(t), dir, "--log-level", "info")
 	n.collect()
 	empty := n.footprint()
 	progress("idle: the server alone has %.1f MiB", empty.rss/1024)
