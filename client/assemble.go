@@ -10,20 +10,22 @@ import (
 )
 
 const (
-	window  = 1024                   // packets that are put back in order; a power of two
-	longest = 400 * time.Millisecond // a missing packet is waited for: several round trips for NACK
+	window       = 1024                   // packets that are put back in order; a power of two
+	pictureDelay = 400 * time.Millisecond // how long packets wait for one before them, which NACK may bring
+	soundDelay   = 60 * time.Millisecond  // the same for sound, which is not sent again
 )
 
 // assembler makes frames of the RTP packets of one stream: it puts them in order,
 // waits for missing ones a while, and after a loss drops video up to the next key
 // frame. It is pure: the time is an argument.
 type assembler struct {
-	codec   media.Codec
-	packets [window]*rtp.Packet // by sequence number
-	begun   bool
-	next    uint16    // sequence number that is due
-	highest uint16    // newest that came
-	stuck   time.Time // since when next is missing; zero: it is not
+	codec    media.Codec
+	patience time.Duration
+	packets  [window]*rtp.Packet // by sequence number
+	arrived  [window]time.Time
+	begun    bool
+	next     uint16 // sequence number that is due
+	highest  uint16 // newest that came
 
 	h264   codecs.H264Packet
 	unit   []byte // the access unit so far
@@ -37,7 +39,10 @@ type assembler struct {
 }
 
 func newAssembler(codec media.Codec) *assembler {
-	return &assembler{codec: codec, broken: codec == media.H264}
+	if codec.Kind() == media.Audio {
+		return &assembler{codec: codec, patience: soundDelay}
+	}
+	return &assembler{codec: codec, patience: pictureDelay, broken: true}
 }
 
 // push takes a packet that arrived at now and returns the frames it completes. The
@@ -57,42 +62,40 @@ func (a *assembler) push(p *rtp.Packet, now time.Time) []frame {
 		a.highest = p.SequenceNumber
 	}
 	a.packets[p.SequenceNumber%window] = p
+	a.arrived[p.SequenceNumber%window] = now
 	return a.drain(now)
 }
 
 // restart goes on at seq, far from where the stream was.
 func (a *assembler) restart(seq uint16) {
 	a.packets = [window]*rtp.Packet{}
-	a.next, a.highest, a.stuck = seq, seq, time.Time{}
+	a.next, a.highest = seq, seq
 	a.lose()
 }
 
-// drain takes packets in order as far as they go.
+// drain takes packets in order as far as they go. Where some are missing it goes on
+// behind them once the next one has waited long enough: each packet waits at most that
+// long, however many are missing.
 func (a *assembler) drain(now time.Time) []frame {
 	var frames []frame
-	for {
-		p := a.packets[a.next%window]
-		if p != nil {
-			a.packets[a.next%window] = nil
-			a.next++
-			a.stuck = time.Time{}
-			frames = a.take(frames, p)
-			continue
+	for int16(a.highest-a.next) >= 0 {
+		at := a.next
+		for a.packets[at%window] == nil { // highest is there
+			at++
 		}
-		switch {
-		case int16(a.highest-a.next) < 0: // all is taken
-			return frames
-		case a.stuck.IsZero():
-			a.stuck = now
-			return frames
-		case now.Sub(a.stuck) < longest:
-			return frames
+		if at != a.next {
+			if now.Sub(a.arrived[at%window]) < a.patience {
+				break
+			}
+			a.next = at
+			a.lose()
 		}
-		for a.packets[a.next%window] == nil {
-			a.next++
-		}
-		a.lose()
+		p := a.packets[at%window]
+		a.packets[at%window] = nil
+		a.next++
+		frames = a.take(frames, p)
 	}
+	return frames
 }
 
 // lose gives up the access unit in the making.

@@ -74,13 +74,13 @@ func (v *Viewer) connect(sections []offered, servers []signal.ICEServer) error {
 	if err != nil {
 		return err
 	}
-	v.api = webrtc.NewAPI(webrtc.WithMediaEngine(engine), webrtc.WithInterceptorRegistry(registry),
+	api := webrtc.NewAPI(webrtc.WithMediaEngine(engine), webrtc.WithInterceptorRegistry(registry),
 		webrtc.WithSettingEngine(v.device.settings()))
 	config := webrtc.Configuration{}
 	for _, s := range servers {
 		config.ICEServers = append(config.ICEServers, webrtc.ICEServer{URLs: s.URLs, Username: s.Username, Credential: s.Credential})
 	}
-	if v.pc, err = v.api.NewPeerConnection(config); err != nil {
+	if v.pc, err = api.NewPeerConnection(config); err != nil {
 		return fmt.Errorf("cannot make peer connection: %w", err)
 	}
 	v.pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
@@ -175,6 +175,7 @@ func (v *Viewer) interceptors(engine *webrtc.MediaEngine) (*interceptor.Registry
 	if err := webrtc.ConfigureTWCCHeaderExtensionSender(engine, registry); err != nil {
 		return nil, fmt.Errorf("cannot register transport-cc: %w", err)
 	}
+	registry.Add(&resendGate{sender: v.sender})
 	reports, err := report.NewSenderInterceptor(report.WithSenderLoggerFactory(quiet))
 	if err != nil {
 		return nil, fmt.Errorf("cannot make sender reports: %w", err)
@@ -198,8 +199,8 @@ func (v *Viewer) negotiate(text string, sections []offered, wanted *signal.Wante
 	for _, t := range v.pc.GetTransceivers() {
 		byMid[t.Mid()] = t
 	}
-	for mid, s := range v.plan(sections, wanted) {
-		if err := v.fill(byMid[mid], mid, s); err != nil {
+	for _, c := range v.plan(sections, wanted) {
+		if err := v.fill(byMid[c.mid], c); err != nil {
 			return "", err
 		}
 	}
@@ -222,16 +223,18 @@ func (v *Viewer) negotiate(text string, sections []offered, wanted *signal.Wante
 	return v.pc.LocalDescription().SDP, nil
 }
 
-// choice is a stream and the offered codec it goes out as. A nil stream leaves the
-// section inactive.
+// choice is what a section carries: a stream, and the offered codec it goes out as. A
+// nil stream leaves the section inactive.
 type choice struct {
+	mid    string
+	kind   media.Kind
 	stream *stream
 	codec  codec
 }
 
-// plan decides what each new section carries: the streams asked for in order, or else
+// plan decides what each new section carries, in order: the streams asked for, or else
 // those with the lowest ids.
-func (v *Viewer) plan(sections []offered, wanted *signal.Wanted) map[string]choice {
+func (v *Viewer) plan(sections []offered, wanted *signal.Wanted) []choice {
 	v.mu.Lock()
 	has := maps.Clone(v.dead) // by mid
 	taken := make(map[*stream]bool)
@@ -240,7 +243,7 @@ func (v *Viewer) plan(sections []offered, wanted *signal.Wanted) map[string]choi
 	}
 	v.mu.Unlock()
 
-	plan := make(map[string]choice)
+	var plan []choice
 	nth := make(map[media.Kind]int)
 	for _, o := range sections {
 		if o.kind == "" {
@@ -251,14 +254,14 @@ func (v *Viewer) plan(sections []offered, wanted *signal.Wanted) map[string]choi
 		if has[o.mid] {
 			continue
 		}
-		plan[o.mid] = choice{}
-		if s == nil || !o.receives || taken[s] {
-			continue
+		next := choice{mid: o.mid, kind: o.kind}
+		if s != nil && o.receives && !taken[s] {
+			if c, ok := o.pick(s.wire, s.profileLevelID()); ok && v.allows(s) == nil {
+				next.stream, next.codec = s, c
+				taken[s] = true
+			}
 		}
-		if c, ok := o.pick(s.wire, s.profileLevelID()); ok && v.allows(s) == nil {
-			plan[o.mid] = choice{s, c}
-			taken[s] = true
-		}
+		plan = append(plan, next)
 	}
 	return plan
 }
@@ -302,33 +305,27 @@ func (v *Viewer) allows(s *stream) error {
 }
 
 // fill puts a stream's track into a section, or closes the section.
-func (v *Viewer) fill(t *webrtc.RTPTransceiver, mid string, c choice) error {
+func (v *Viewer) fill(t *webrtc.RTPTransceiver, c choice) error {
 	if t == nil {
-		return nil
+		return nil // the client rejected the section itself
 	}
 	if c.stream == nil {
-		v.mu.Lock()
-		v.dead[mid] = true
-		v.mu.Unlock()
-		return t.Stop()
+		return v.closeSection(t, c)
 	}
 	params := parameters(c.stream.wire, c.codec)
 	local, err := webrtc.NewTrackLocalStaticRTP(params.RTPCodecCapability,
-		fmt.Sprintf("%s-%d", c.stream.wire.Kind(), c.stream.id), fmt.Sprintf("stream-%d", c.stream.id))
+		fmt.Sprintf("%s-%d", c.kind, c.stream.id), fmt.Sprintf("stream-%d", c.stream.id))
 	if err != nil {
 		return fmt.Errorf("cannot make track: %w", err)
 	}
-	sender, err := v.api.NewRTPSender(local, v.pc.SCTP().Transport())
+	sender, err := v.occupy(t, local)
 	if err != nil {
-		return fmt.Errorf("cannot make sender: %w", err)
-	}
-	if err := t.SetSender(sender, local); err != nil {
-		return fmt.Errorf("cannot send in section: %w", err)
+		return err
 	}
 	if err := t.SetCodecPreferences([]webrtc.RTPCodecParameters{params}); err != nil {
 		return errors.Join(refusal{"unsupported", "the offered codecs do not fit"}, err)
 	}
-	s := &section{mid: mid, track: newTrack(c.stream, local, v.sender, v.device.config.SendBuffer), sending: true}
+	s := &section{mid: c.mid, track: newTrack(c.stream, local, v.sender, v.device.config.SendBuffer), sending: true}
 	v.sender.add(s.track)
 	v.mu.Lock()
 	v.sections = append(v.sections, s)
@@ -336,6 +333,45 @@ func (v *Viewer) fill(t *webrtc.RTPTransceiver, mid string, c choice) error {
 	v.work.Go(func() { v.feedback(sender, c.stream) })
 	v.feed(s)
 	return nil
+}
+
+// closeSection answers a section with inactive. pion gives a track to the first
+// section of its kind that has none, a stopped one included, so the section gets one
+// before it is stopped: the next then goes where it should.
+func (v *Viewer) closeSection(t *webrtc.RTPTransceiver, c choice) error {
+	codec := media.H264
+	if c.kind == media.Audio {
+		codec = media.ALaw
+	}
+	none, err := webrtc.NewTrackLocalStaticRTP(parameters(codec, c.codec).RTPCodecCapability, "none", "none")
+	if err != nil {
+		return fmt.Errorf("cannot make track: %w", err)
+	}
+	v.mu.Lock()
+	v.dead[c.mid] = true
+	v.mu.Unlock()
+	if t.Direction() == webrtc.RTPTransceiverDirectionSendonly || t.Direction() == webrtc.RTPTransceiverDirectionSendrecv {
+		if _, err := v.occupy(t, none); err != nil {
+			return err
+		}
+	}
+	if err := t.Stop(); err != nil {
+		return fmt.Errorf("cannot close section: %w", err)
+	}
+	return nil
+}
+
+// occupy adds a track to the connection, which pion puts into the first free section
+// of its kind, and checks that it is the one meant.
+func (v *Viewer) occupy(t *webrtc.RTPTransceiver, local webrtc.TrackLocal) (*webrtc.RTPSender, error) {
+	sender, err := v.pc.AddTrack(local)
+	if err != nil {
+		return nil, fmt.Errorf("cannot add track: %w", err)
+	}
+	if t.Sender() != sender {
+		return nil, refusal{"unsupported", "the order of the media sections"}
+	}
+	return sender, nil
 }
 
 // feedback reads what the client reports about a stream. Reading is also what makes

@@ -18,7 +18,7 @@ import (
 	"github.com/turnpike-rtc/turnpike/internal/rendezvoustest"
 )
 
-const patience = 15 * time.Second
+const patience = 20 * time.Second
 
 // wait receives from c, or ends the test.
 func wait[T any](t testing.TB, c <-chan T, what string) T {

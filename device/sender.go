@@ -56,6 +56,8 @@ type sender struct {
 	tracks []*track
 	budget float64 // bytes that may be sent now
 	filled time.Time
+	resend float64 // bytes of it for packets sent again
+	resent time.Time
 	wake   chan struct{} // one slot: something to send
 }
 
@@ -173,7 +175,7 @@ func (s *sender) run(quit <-chan struct{}) {
 // next takes the frame to send now, and reserves its sequence numbers; or says how
 // long there is nothing to do. Sound goes first and is never held back.
 func (s *sender) next(now time.Time) (*track, queued, uint16, time.Duration) {
-	rate := max(float64(s.rate())*headroom, slowestRate) / 8
+	rate := s.bytesPerSecond()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.filled.IsZero() {
@@ -202,6 +204,11 @@ func (s *sender) next(now time.Time) (*track, queued, uint16, time.Duration) {
 		return nil, queued{}, 0, time.Duration(-s.budget/rate*float64(time.Second)) + time.Millisecond
 	}
 	return s.take(best)
+}
+
+// bytesPerSecond is what may be sent on average.
+func (s *sender) bytesPerSecond() float64 {
+	return max(float64(s.rate())*headroom, slowestRate) / 8
 }
 
 func (s *sender) take(t *track) (*track, queued, uint16, time.Duration) {

@@ -24,7 +24,6 @@ type Viewer struct {
 	log     *slog.Logger
 	sender  *sender
 	pc      *webrtc.PeerConnection
-	api     *webrtc.API
 
 	begun chan struct{}  // closed when OnSessionStart has returned
 	quit  chan struct{}  // closed when the session is to end
