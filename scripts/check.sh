@@ -18,15 +18,17 @@ fi
 
 step go vet
 go vet ./...
+go vet -tags e2e,bench ./test
 
 step staticcheck
 go run "$staticcheck" ./...
+go run "$staticcheck" -tags e2e,bench ./test
 
 step TypeScript types and lint
 npm run --silent check
 
 step race tests
-go test -race -short -timeout 15m ./...
+go test -race -timeout 30m ./...
 
 step known vulnerabilities
 report=$(mktemp)

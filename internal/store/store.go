@@ -43,7 +43,7 @@ type Config struct {
 	Dir       string       // the data directory, made if it is missing; only SQLite needs it
 	MasterKey [32]byte     // encrypts the secrets, see LoadMasterKey
 	MaxBatch  int          // most callers in one group commit; 0 means 256
-	Changed   func()       // called when the change log has a new line, by whoever wrote it; nil: nobody
+	Changed   func()       `json:"-"` // called when the change log has a new line, by whoever wrote it; nil: nobody
 	Log       *slog.Logger // nil: discarded
 }
 
