@@ -52,7 +52,7 @@ func (b *batch) admit(ctx context.Context, works []*work) error {
 	if err != nil {
 		return err
 	}
-	var sessions, tickets []any
+	sessions, tickets := make([]any, 0, sessionWidth*len(works)), make([]any, 0, 3*len(works))
 	var resumed []*work
 	for _, w := range works {
 		a := w.admit
@@ -65,7 +65,7 @@ func (b *batch) admit(ctx context.Context, works []*work) error {
 			b.note(admissionEvent(a, "refused", "spent"))
 			continue
 		}
-		sessions = append(sessions, sessionRow(a)...)
+		sessions = appendSession(sessions, a)
 		if a.Ticket != "" {
 			tickets = append(tickets, a.Ticket, a.Session, millis(a.TicketEnd))
 		}
@@ -74,10 +74,10 @@ func (b *batch) admit(ctx context.Context, works []*work) error {
 		}
 		b.note(admissionEvent(a, "admitted", ""))
 	}
-	if err := b.insert(ctx, `session (`+sessionColumns+`)`, sessionWidth, sessions, `ON CONFLICT (id) DO NOTHING`); err != nil {
+	if err := b.insert(ctx, `session (`+sessionColumns+`)`, sessionWidth, sessions); err != nil {
 		return err
 	}
-	if err := b.insert(ctx, `ticket (hash, session, till)`, 3, tickets, `ON CONFLICT (hash) DO NOTHING`); err != nil {
+	if err := b.insert(ctx, `ticket (hash, session, till)`, 3, tickets); err != nil {
 		return err
 	}
 	for _, w := range resumed {
@@ -200,15 +200,23 @@ const (
 	sessionWidth = 16
 )
 
-func sessionRow(a *access.Admission) []any {
-	actions := make([]string, len(a.Grant.Actions))
-	for i, action := range a.Grant.Actions {
-		actions[i] = string(action)
-	}
+func appendSession(rows []any, a *access.Admission) []any {
 	claim, _ := claim(a)
-	return []any{a.Session, a.Grant.App, clean(a.Grant.Subject), a.Door, strings.Join(actions, " "), clean(a.Grant.Resource),
+	return append(rows, a.Session, a.Grant.App, clean(a.Grant.Subject), a.Door, words(a.Grant.Actions), clean(a.Grant.Resource),
 		clean(a.From), a.Node, a.Grant.TokenID, a.Grant.KeyID, claim, a.Replaces,
-		millis(a.At), millis(a.Grant.Expires), 0, ""}
+		millis(a.At), millis(a.Grant.Expires), 0, "")
+}
+
+// words is how actions are kept: with spaces between them.
+func words(actions []access.Action) string {
+	if len(actions) == 1 {
+		return string(actions[0])
+	}
+	all := make([]string, len(actions))
+	for i, a := range actions {
+		all[i] = string(a)
+	}
+	return strings.Join(all, " ")
 }
 
 func admissionEvent(a *access.Admission, kind, reason string) access.Event {

@@ -34,7 +34,7 @@ func (b *batch) note(e access.Event) {
 }
 
 func (b *batch) writeEvents(ctx context.Context) error {
-	return b.insert(ctx, `audit (id, `+auditColumns+`)`, auditWidth, b.events, `ON CONFLICT (id) DO NOTHING`)
+	return b.insert(ctx, `audit (id, `+auditColumns+`)`, auditWidth, b.events)
 }
 
 // Events returns up to limit lines (at most and by default 1000) of an app's audit
@@ -46,7 +46,7 @@ func (s *Store) Events(ctx context.Context, app string, before time.Time, limit 
 		end = millis(before)
 	}
 	all, err := list(ctx, s, scanEvent, `SELECT `+auditColumns+` FROM audit
-		WHERE (app = $1 OR $1 = '') AND at < $2 ORDER BY at DESC, id DESC LIMIT $3`, app, end, limited(limit, 1000))
+		WHERE `+ofApp(app)+` AND at < $2 ORDER BY at DESC, id DESC LIMIT $3`, app, end, limited(limit, 1000))
 	if err != nil {
 		return nil, fmt.Errorf("cannot list audit events of app %q: %w", app, err)
 	}

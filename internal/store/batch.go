@@ -44,6 +44,7 @@ type step func(ctx context.Context, b *batch) error
 // batch is a transaction in the making.
 type batch struct {
 	tx     *sql.Tx
+	again  bool   // some rows may be there, from an attempt before
 	origin string // of the audit ids
 	events []any  // rows for the audit table, one value after the other
 	work   *work  // the one whose turn it is
@@ -166,13 +167,17 @@ func (w *work) abandoned() bool {
 
 // commit carries out works in one transaction. A failure that may pass is tried again,
 // a connection lost at COMMIT included: for the same claimant the second attempt finds
-// what the first one left.
+// what the first one left. Any other failure gets a second attempt too, since it may
+// come of rows that a caller's earlier admission of the same session has left.
 func (s *Store) commit(works []*work) (err error) {
 	for n := range attempts {
-		if err = s.tryCommit(works); err == nil || !s.db.passing(err) || n == attempts-1 {
+		err = s.tryCommit(works, n > 0)
+		if err == nil || n == attempts-1 || n > 0 && !s.db.passing(err) {
 			break
 		}
-		time.Sleep(10 * time.Millisecond << (2 * n))
+		if s.db.passing(err) {
+			time.Sleep(10 * time.Millisecond << (2 * n))
+		}
 	}
 	s.report(err)
 	if err != nil {
@@ -196,7 +201,7 @@ func (s *Store) report(err error) {
 // commitTimeout bounds one attempt on PostgreSQL, whose host may fall silent.
 const commitTimeout = 15 * time.Second
 
-func (s *Store) tryCommit(works []*work) error {
+func (s *Store) tryCommit(works []*work, again bool) error {
 	ctx := context.Background() // one caller's end is not the others'
 	if s.db.remote {
 		limit, cancel := context.WithTimeout(ctx, commitTimeout)
@@ -208,7 +213,8 @@ func (s *Store) tryCommit(works []*work) error {
 		return err
 	}
 	defer tx.Rollback()
-	if err := (&batch{tx: tx, origin: s.origin}).run(ctx, works); err != nil {
+	b := &batch{tx: tx, again: again, origin: s.origin, events: make([]any, 0, auditWidth*len(works))}
+	if err := b.run(ctx, works); err != nil {
 		return err
 	}
 	return tx.Commit()
@@ -264,12 +270,18 @@ func (b *batch) announce(ctx context.Context, c token.Change) (err error) {
 	return logChange(ctx, b.tx, c)
 }
 
-// insert writes rows, given as one value after the other, with one statement.
-func (b *batch) insert(ctx context.Context, into string, columns int, rows []any, conflict string) error {
+// insert writes rows, given as one value after the other, with one statement. That
+// they may be there already is looked at in the second attempt only, since PostgreSQL
+// pays for the look at each row.
+func (b *batch) insert(ctx context.Context, into string, columns int, rows []any) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	_, err := b.tx.ExecContext(ctx, `INSERT INTO `+into+` VALUES `+places(len(rows)/columns, columns)+` `+conflict, rows...)
+	query := `INSERT INTO ` + into + ` VALUES ` + places(len(rows)/columns, columns)
+	if b.again {
+		query += ` ON CONFLICT DO NOTHING`
+	}
+	_, err := b.tx.ExecContext(ctx, query, rows...)
 	return err
 }
 

@@ -10,8 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
+	"github.com/turnpike-rtc/turnpike/internal/access"
 	"github.com/turnpike-rtc/turnpike/internal/store"
 	"github.com/turnpike-rtc/turnpike/internal/store/storetest"
 )
@@ -67,8 +67,10 @@ func BenchmarkRawCommit(b *testing.B) {
 			queue := make(chan rawWork, 2*callers)
 			var done sync.WaitGroup
 			done.Go(func() { rawBatches(db, queue) })
+			at := start()
 			crowd(b, func(n int64) error {
-				w := rawWork{n, make(chan error, 1)}
+				a := admission(fmt.Sprint("session", n), fmt.Sprint("token", n), at)
+				w := rawWork{&a, make(chan error, 1)}
 				queue <- w
 				return <-w.done
 			})
@@ -89,25 +91,24 @@ func rawDatabase(b *testing.B, c store.Config) *sql.DB {
 }
 
 type rawWork struct {
-	n    int64
+	*access.Admission
 	done chan error
 }
 
 func rawBatches(db *sql.DB, queue <-chan rawWork) {
-	at := time.Now().UnixMilli()
 	for first := range queue {
 		batch := []rawWork{first}
 		for len(batch) < 256 && len(queue) > 0 {
 			batch = append(batch, <-queue)
 		}
-		err := rawCommit(db, batch, at)
+		err := rawCommit(db, batch)
 		for _, w := range batch {
 			w.done <- err
 		}
 	}
 }
 
-func rawCommit(db *sql.DB, batch []rawWork, at int64) error {
+func rawCommit(db *sql.DB, batch []rawWork) error {
 	ctx := context.Background()
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
@@ -116,13 +117,13 @@ func rawCommit(db *sql.DB, batch []rawWork, at int64) error {
 	defer tx.Rollback()
 	var spent, sessions, tickets, audit []any
 	for _, w := range batch {
-		session, tok := fmt.Sprint("session", w.n), fmt.Sprint("token", w.n)
-		spent = append(spent, tok, session, at)
-		sessions = append(sessions, session, "shop", "ann", "device", "connect", "device:cam", "192.0.2.1:4711", "n1", tok, "k1", tok, "",
-			at, 0, 0, "")
-		tickets = append(tickets, "ticket of "+session, session, at)
-		audit = append(audit, fmt.Sprintf("%016x-000-ABCDEFGH", at<<20+w.n), at, "shop", "admitted", "", "device", "connect", "device:cam", "ann",
-			tok, "k1", session, "192.0.2.1:4711", "n1", "")
+		g, at := w.Grant, w.At.UnixMilli()
+		spent = append(spent, w.Spends, w.Session, w.SpentTill.UnixMilli())
+		sessions = append(sessions, w.Session, g.App, g.Subject, w.Door, string(g.Actions[0]), g.Resource, w.From, w.Node, g.TokenID, g.KeyID,
+			w.Spends, "", at, 0, 0, "")
+		tickets = append(tickets, w.Ticket, w.Session, w.TicketEnd.UnixMilli())
+		audit = append(audit, fmt.Sprintf("%016x-000-%s", at, w.Session), at, g.App, "admitted", "", w.Door, string(g.Actions[0]), g.Resource, g.Subject,
+			g.TokenID, g.KeyID, w.Session, w.From, w.Node, "")
 	}
 	for _, insert := range []struct {
 		into    string

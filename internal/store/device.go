@@ -45,7 +45,7 @@ func (s *Store) Device(ctx context.Context, id string) (token.Device, error) {
 // left out: this is for showing.
 func (s *Store) Devices(ctx context.Context, app string, after string, limit int) ([]token.Device, error) {
 	all, err := list(ctx, s, scanDevice, `SELECT `+deviceColumns+` FROM device
-		WHERE (app = $1 OR $1 = '') AND id > $2 ORDER BY id LIMIT $3`, app, after, limited(limit, 1000))
+		WHERE `+ofApp(app)+` AND id > $2 ORDER BY id LIMIT $3`, app, after, limited(limit, 1000))
 	if err != nil {
 		return nil, fmt.Errorf("cannot list devices of app %q: %w", app, err)
 	}

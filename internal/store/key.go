@@ -41,7 +41,7 @@ func (s *Store) Key(ctx context.Context, id string) (token.Key, error) {
 // those of all.
 func (s *Store) Keys(ctx context.Context, app string) ([]token.Key, error) {
 	all, err := list(ctx, s, s.scanKey, `SELECT `+keyColumns+` FROM app_key
-		WHERE app = $1 OR $1 = '' ORDER BY app, created DESC, id`, app)
+		WHERE `+ofApp(app)+` ORDER BY app, created DESC, id`, app)
 	if err != nil {
 		return nil, fmt.Errorf("cannot list keys of app %q: %w", app, err)
 	}

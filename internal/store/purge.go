@@ -69,7 +69,7 @@ func (s *Store) endLost(ctx context.Context, now time.Time) error {
 	for {
 		lost, err := list(ctx, s, scanEntry, `SELECT `+entryColumns+` FROM session
 			WHERE ended = 0 AND started < $1 AND node NOT IN (SELECT id FROM node WHERE seen >= $1)
-			ORDER BY id LIMIT $2`, millis(now.Add(-Lease)), purgeChunk)
+			ORDER BY started LIMIT $2`, millis(now.Add(-Lease)), purgeChunk)
 		if err != nil || len(lost) == 0 {
 			return err
 		}

@@ -44,7 +44,7 @@ func (s *Store) RemoveRule(ctx context.Context, r access.Rule) error {
 // Rules returns an app's rules in a stable order. An empty app means those of all.
 func (s *Store) Rules(ctx context.Context, app string) ([]access.Rule, error) {
 	all, err := list(ctx, s, scanRule, `SELECT app, subject, action, resource, created FROM rule
-		WHERE app = $1 OR $1 = '' ORDER BY app, subject, action, resource`, app)
+		WHERE `+ofApp(app)+` ORDER BY app, subject, action, resource`, app)
 	if err != nil {
 		return nil, fmt.Errorf("cannot list rules of app %q: %w", app, err)
 	}

@@ -80,9 +80,14 @@ func (s *Store) Session(ctx context.Context, id string) (access.Entry, error) {
 // newest first; an empty app means those of all. Without all, only live ones: those
 // that have not ended and whose node was heard of within the Lease.
 func (s *Store) Sessions(ctx context.Context, app string, all bool, limit int) ([]access.Entry, error) {
-	entries, err := list(ctx, s, scanEntry, `SELECT `+entryColumns+` FROM session
-		WHERE (app = $1 OR $1 = '') AND ($2 = 1 OR (ended = 0 AND (started >= $3 OR node IN (SELECT id FROM node WHERE seen >= $3))))
-		ORDER BY started DESC, id LIMIT $4`, app, flag(all), millis(time.Now().Add(-Lease)), limited(limit, 1000))
+	which := `started >= $2`
+	since := int64(0)
+	if !all {
+		which = `ended = 0 AND (started >= $2 OR node IN (SELECT id FROM node WHERE seen >= $2))`
+		since = millis(time.Now().Add(-Lease))
+	}
+	entries, err := list(ctx, s, scanEntry, `SELECT `+entryColumns+` FROM session WHERE `+ofApp(app)+` AND `+which+`
+		ORDER BY started DESC, id LIMIT $3`, app, since, limited(limit, 1000))
 	if err != nil {
 		return nil, fmt.Errorf("cannot list sessions of app %q: %w", app, err)
 	}

@@ -277,6 +277,15 @@ func must(ctx context.Context, on execer, missing error, query string, args ...a
 	return err
 }
 
+// ofApp is the condition for what belongs to the app $1, or to any if it is empty, in a
+// form that lets the database use its index.
+func ofApp(app string) string {
+	if app == "" {
+		return `$1 = ''`
+	}
+	return `app = $1`
+}
+
 // limited keeps the length of a list within bounds: 1 to most, most when limit is 0.
 func limited(limit, most int) int {
 	if limit <= 0 || limit > most {
