@@ -6,26 +6,14 @@ import (
 	"maps"
 	"time"
 
-	"github.com/pion/ice/v4"
-	"github.com/pion/interceptor"
-	"github.com/pion/interceptor/pkg/cc"
-	"github.com/pion/interceptor/pkg/gcc"
-	"github.com/pion/interceptor/pkg/nack"
-	"github.com/pion/interceptor/pkg/report"
-	"github.com/pion/logging"
-	"github.com/pion/rtcp"
 	"github.com/pion/webrtc/v4"
 
 	"github.com/turnpike-rtc/turnpike/internal/media"
 	"github.com/turnpike-rtc/turnpike/internal/signal"
 )
 
-const (
-	gatherTime  = 500 * time.Millisecond // for candidates, before the answer goes
-	maxTrickled = 64                     // candidates of one session that are looked at
-	startRate   = 4_000_000              // bit/s: generous, feedback corrects it within a second
-	highestRate = 50_000_000
-)
+// gatherTime is how long the answer waits for candidates.
+const gatherTime = 500 * time.Millisecond
 
 // refusal is an error with the code and words the client is told.
 type refusal struct{ code, message string }
@@ -64,131 +52,6 @@ func (v *Viewer) playable(sections []offered) bool {
 	return len(v.sections) > 0
 }
 
-// connect makes the peer connection with the codecs of the offer.
-func (v *Viewer) connect(sections []offered, servers []signal.ICEServer) error {
-	engine, err := v.mediaEngine(sections)
-	if err != nil {
-		return err
-	}
-	registry, err := v.interceptors(engine)
-	if err != nil {
-		return err
-	}
-	api := webrtc.NewAPI(webrtc.WithMediaEngine(engine), webrtc.WithInterceptorRegistry(registry),
-		webrtc.WithSettingEngine(v.device.settings()))
-	config := webrtc.Configuration{}
-	for _, s := range servers {
-		config.ICEServers = append(config.ICEServers, webrtc.ICEServer{URLs: s.URLs, Username: s.Username, Credential: s.Credential})
-	}
-	if v.pc, err = api.NewPeerConnection(config); err != nil {
-		return fmt.Errorf("cannot make peer connection: %w", err)
-	}
-	v.pc.OnConnectionStateChange(func(s webrtc.PeerConnectionState) {
-		switch s {
-		case webrtc.PeerConnectionStateConnected:
-			select {
-			case v.up <- struct{}{}:
-			default:
-			}
-		case webrtc.PeerConnectionStateFailed:
-			v.end("failed")
-		case webrtc.PeerConnectionStateClosed:
-			v.end("remote")
-		}
-	})
-	v.pc.OnDataChannel(v.open)
-	return nil
-}
-
-// settings are those of all peer connections of the device.
-func (d *Device) settings() webrtc.SettingEngine {
-	var s webrtc.SettingEngine
-	s.LoggerFactory = &logging.DefaultLoggerFactory{DefaultLogLevel: logging.LogLevelDisabled}
-	// Active even though the offer leaves the choice: protocol/device.md, 1.3.
-	_ = s.SetAnsweringDTLSRole(webrtc.DTLSRoleClient)
-	s.SetICETimeouts(5*time.Second, 10*time.Second, 2*time.Second)
-	s.SetSTUNGatherTimeout(gatherTime)
-	s.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4, webrtc.NetworkTypeUDP6})
-	// Browsers hide their addresses behind mDNS names. They reach the device by its
-	// own, so there is no need to resolve those, nor for a socket per viewer to do it.
-	s.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
-	s.SetIncludeLoopbackCandidate(d.local)
-	return s
-}
-
-// mediaEngine knows exactly the payload types of the offer that the device's streams
-// use, so that the answer names nothing else.
-func (v *Viewer) mediaEngine(sections []offered) (*webrtc.MediaEngine, error) {
-	engine := new(webrtc.MediaEngine)
-	for _, s := range v.device.streams {
-		c := codec{payload: s.wire.PayloadType()}
-		if s.wire == media.H264 { // for an offer that has no video yet
-			c = codec{payload: 102, fmtp: "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"}
-		}
-		for _, o := range sections {
-			if found, ok := o.pick(s.wire, s.profileLevelID()); ok {
-				c = found
-				break
-			}
-		}
-		err := engine.RegisterCodec(parameters(s.wire, c), webrtc.NewRTPCodecType(string(s.wire.Kind())))
-		if err != nil && !errors.Is(err, webrtc.ErrCodecAlreadyRegistered) {
-			return nil, fmt.Errorf("cannot register codec: %w", err)
-		}
-	}
-	return engine, nil
-}
-
-// parameters writes an offered codec as pion has it.
-func parameters(wire media.Codec, c codec) webrtc.RTPCodecParameters {
-	p := webrtc.RTPCodecParameters{PayloadType: webrtc.PayloadType(c.payload)}
-	p.MimeType = string(wire.Kind()) + "/" + string(wire)
-	p.ClockRate = wire.ClockRate()
-	p.SDPFmtpLine = c.fmtp
-	p.RTCPFeedback = []webrtc.RTCPFeedback{{Type: "transport-cc"}}
-	if wire == media.H264 {
-		p.RTCPFeedback = append(p.RTCPFeedback, webrtc.RTCPFeedback{Type: "nack"},
-			webrtc.RTCPFeedback{Type: "nack", Parameter: "pli"}, webrtc.RTCPFeedback{Type: "ccm", Parameter: "fir"})
-	}
-	return p
-}
-
-// interceptors answer NACKs, write sender reports and estimate the bandwidth. The
-// estimator is registered first and so comes last on the way out: it must see the
-// sequence numbers the next one puts on.
-func (v *Viewer) interceptors(engine *webrtc.MediaEngine) (*interceptor.Registry, error) {
-	registry := new(interceptor.Registry)
-	quiet := &logging.DefaultLoggerFactory{DefaultLogLevel: logging.LogLevelDisabled}
-	estimator, err := cc.NewInterceptor(func() (cc.BandwidthEstimator, error) {
-		return gcc.NewSendSideBWE(gcc.SendSideBWEInitialBitrate(startRate), gcc.SendSideBWEMinBitrate(slowestRate),
-			gcc.SendSideBWEMaxBitrate(highestRate), gcc.SendSideBWEPacer(gcc.NewNoOpPacer()), gcc.WithLoggerFactory(quiet))
-	})
-	if err != nil {
-		return nil, fmt.Errorf("cannot make bandwidth estimator: %w", err)
-	}
-	estimator.OnNewPeerConnection(func(_ string, e cc.BandwidthEstimator) {
-		v.mu.Lock()
-		v.limiter = e
-		v.mu.Unlock()
-	})
-	registry.Add(estimator)
-	if err := webrtc.ConfigureTWCCHeaderExtensionSender(engine, registry); err != nil {
-		return nil, fmt.Errorf("cannot register transport-cc: %w", err)
-	}
-	registry.Add(&resendGate{sender: v.sender})
-	reports, err := report.NewSenderInterceptor(report.WithSenderLoggerFactory(quiet))
-	if err != nil {
-		return nil, fmt.Errorf("cannot make sender reports: %w", err)
-	}
-	registry.Add(reports)
-	responder, err := nack.NewResponderInterceptor(nack.WithResponderLoggerFactory(quiet))
-	if err != nil {
-		return nil, fmt.Errorf("cannot make NACK responder: %w", err)
-	}
-	registry.Add(responder)
-	return registry, nil
-}
-
 // negotiate sets an offer, gives its new media sections their streams, and returns
 // the answer with the candidates found in gatherTime.
 func (v *Viewer) negotiate(text string, sections []offered, wanted *signal.Wanted) (string, error) {
@@ -199,10 +62,8 @@ func (v *Viewer) negotiate(text string, sections []offered, wanted *signal.Wante
 	for _, t := range v.pc.GetTransceivers() {
 		byMid[t.Mid()] = t
 	}
-	for _, c := range v.plan(sections, wanted) {
-		if err := v.fill(byMid[c.mid], c); err != nil {
-			return "", err
-		}
+	if err := v.fillAll(sections, wanted, byMid); err != nil {
+		return "", err
 	}
 	gathered := webrtc.GatheringCompletePromise(v.pc)
 	answer, err := v.pc.CreateAnswer(nil)
@@ -223,18 +84,16 @@ func (v *Viewer) negotiate(text string, sections []offered, wanted *signal.Wante
 	return v.pc.LocalDescription().SDP, nil
 }
 
-// choice is what a section carries: a stream, and the offered codec it goes out as. A
-// nil stream leaves the section inactive.
+// choice is what a section carries: a stream, and the offered codec it goes out as. The
+// zero value leaves it empty.
 type choice struct {
-	mid    string
-	kind   media.Kind
 	stream *stream
-	codec  codec
+	codec  offeredCodec
 }
 
-// plan decides what each new section carries, in order: the streams asked for, or else
-// those with the lowest ids.
-func (v *Viewer) plan(sections []offered, wanted *signal.Wanted) []choice {
+// plan decides, by mid, what each new section carries: the streams asked for in order,
+// or else those with the lowest ids.
+func (v *Viewer) plan(sections []offered, wanted *signal.Wanted) map[string]choice {
 	v.mu.Lock()
 	has := maps.Clone(v.dead) // by mid
 	taken := make(map[*stream]bool)
@@ -243,7 +102,7 @@ func (v *Viewer) plan(sections []offered, wanted *signal.Wanted) []choice {
 	}
 	v.mu.Unlock()
 
-	var plan []choice
+	plan := make(map[string]choice)
 	nth := make(map[media.Kind]int)
 	for _, o := range sections {
 		if o.kind == "" {
@@ -254,14 +113,19 @@ func (v *Viewer) plan(sections []offered, wanted *signal.Wanted) []choice {
 		if has[o.mid] {
 			continue
 		}
-		next := choice{mid: o.mid, kind: o.kind}
+		var next choice
 		if s != nil && o.receives && !taken[s] {
 			if c, ok := o.pick(s.wire, s.profileLevelID()); ok && v.allows(s) == nil {
-				next.stream, next.codec = s, c
+				next = choice{s, c}
 				taken[s] = true
 			}
 		}
-		plan = append(plan, next)
+		if next.stream == nil {
+			v.mu.Lock()
+			v.dead[o.mid] = true
+			v.mu.Unlock()
+		}
+		plan[o.mid] = next
 	}
 	return plan
 }
@@ -304,17 +168,57 @@ func (v *Viewer) allows(s *stream) error {
 	return f(v, s.id)
 }
 
-// fill puts a stream's track into a section, or closes the section.
-func (v *Viewer) fill(t *webrtc.RTPTransceiver, c choice) error {
-	if t == nil {
-		return nil // the client rejected the section itself
+// fillAll gives each section its track. pion puts a track into the first section of its
+// kind that has none, so that those which are to stay empty get a placeholder until
+// all others have theirs.
+func (v *Viewer) fillAll(sections []offered, wanted *signal.Wanted, byMid map[string]*webrtc.RTPTransceiver) error {
+	plan := v.plan(sections, wanted)
+	var empty []*webrtc.RTPSender
+	for _, o := range sections {
+		t, c := byMid[o.mid], plan[o.mid]
+		switch {
+		case t == nil || o.kind == "" || t.Sender() != nil: // not media, or filled before
+		case c.stream != nil:
+			if err := v.fill(t, o.mid, c); err != nil {
+				return err
+			}
+		case !o.receives:
+			if err := t.Stop(); err != nil {
+				return fmt.Errorf("cannot close section: %w", err)
+			}
+		default:
+			sender, err := v.occupy(t, placeholder(o.kind))
+			if err != nil {
+				return err
+			}
+			empty = append(empty, sender)
+		}
 	}
-	if c.stream == nil {
-		return v.closeSection(t, c)
+	for _, sender := range empty {
+		if err := v.pc.RemoveTrack(sender); err != nil {
+			return fmt.Errorf("cannot leave section empty: %w", err)
+		}
 	}
+	return nil
+}
+
+// placeholder is a track that is never sent.
+func placeholder(kind media.Kind) webrtc.TrackLocal {
+	codec := media.H264
+	if kind == media.Audio {
+		codec = media.ALaw
+	}
+	// The error is always nil: it is there for options, of which there are none.
+	t, _ := webrtc.NewTrackLocalStaticRTP(parameters(codec, offeredCodec{}).RTPCodecCapability, "none", "none")
+	return t
+}
+
+// fill puts a stream's track into a section.
+func (v *Viewer) fill(t *webrtc.RTPTransceiver, mid string, c choice) error {
 	params := parameters(c.stream.wire, c.codec)
+	kind := c.stream.wire.Kind()
 	local, err := webrtc.NewTrackLocalStaticRTP(params.RTPCodecCapability,
-		fmt.Sprintf("%s-%d", c.kind, c.stream.id), fmt.Sprintf("stream-%d", c.stream.id))
+		fmt.Sprintf("%s-%d", kind, c.stream.id), fmt.Sprintf("stream-%d", c.stream.id))
 	if err != nil {
 		return fmt.Errorf("cannot make track: %w", err)
 	}
@@ -325,7 +229,7 @@ func (v *Viewer) fill(t *webrtc.RTPTransceiver, c choice) error {
 	if err := t.SetCodecPreferences([]webrtc.RTPCodecParameters{params}); err != nil {
 		return errors.Join(refusal{"unsupported", "the offered codecs do not fit"}, err)
 	}
-	s := &section{mid: c.mid, track: newTrack(c.stream, local, v.sender, v.device.config.SendBuffer), sending: true}
+	s := &section{mid: mid, track: newTrack(c.stream, local, v.sender, v.device.config.SendBuffer), sending: true}
 	v.sender.add(s.track)
 	v.mu.Lock()
 	v.sections = append(v.sections, s)
@@ -335,34 +239,7 @@ func (v *Viewer) fill(t *webrtc.RTPTransceiver, c choice) error {
 	return nil
 }
 
-// closeSection answers a section with inactive. pion gives a track to the first
-// section of its kind that has none, a stopped one included, so the section gets one
-// before it is stopped: the next then goes where it should.
-func (v *Viewer) closeSection(t *webrtc.RTPTransceiver, c choice) error {
-	codec := media.H264
-	if c.kind == media.Audio {
-		codec = media.ALaw
-	}
-	none, err := webrtc.NewTrackLocalStaticRTP(parameters(codec, c.codec).RTPCodecCapability, "none", "none")
-	if err != nil {
-		return fmt.Errorf("cannot make track: %w", err)
-	}
-	v.mu.Lock()
-	v.dead[c.mid] = true
-	v.mu.Unlock()
-	if t.Direction() == webrtc.RTPTransceiverDirectionSendonly || t.Direction() == webrtc.RTPTransceiverDirectionSendrecv {
-		if _, err := v.occupy(t, none); err != nil {
-			return err
-		}
-	}
-	if err := t.Stop(); err != nil {
-		return fmt.Errorf("cannot close section: %w", err)
-	}
-	return nil
-}
-
-// occupy adds a track to the connection, which pion puts into the first free section
-// of its kind, and checks that it is the one meant.
+// occupy adds a track to the connection and checks that it went into the section meant.
 func (v *Viewer) occupy(t *webrtc.RTPTransceiver, local webrtc.TrackLocal) (*webrtc.RTPSender, error) {
 	sender, err := v.pc.AddTrack(local)
 	if err != nil {
@@ -372,61 +249,4 @@ func (v *Viewer) occupy(t *webrtc.RTPTransceiver, local webrtc.TrackLocal) (*web
 		return nil, refusal{"unsupported", "the order of the media sections"}
 	}
 	return sender, nil
-}
-
-// feedback reads what the client reports about a stream. Reading is also what makes
-// the interceptors work.
-func (v *Viewer) feedback(sender *webrtc.RTPSender, s *stream) {
-	for {
-		packets, _, err := sender.ReadRTCP()
-		if err != nil {
-			select {
-			case <-v.quit:
-				return
-			default:
-			}
-			if closedPipe(err) {
-				return
-			}
-			continue // a malformed report of the client
-		}
-		for _, p := range packets {
-			switch p.(type) {
-			case *rtcp.PictureLossIndication, *rtcp.FullIntraRequest:
-				s.requestKeyFrame()
-			}
-		}
-	}
-}
-
-// trickle adds candidates the client found after its offer.
-func (v *Viewer) trickle(fragment string) {
-	if v == nil {
-		return // the session has ended meanwhile
-	}
-	v.mu.Lock()
-	found := candidates(fragment, maxTrickled-v.trickled)
-	v.trickled += len(found)
-	if !v.offered {
-		v.early = append(v.early, found...)
-		found = nil
-	}
-	v.mu.Unlock()
-	v.addCandidates(found)
-}
-
-func (v *Viewer) addEarly() {
-	v.mu.Lock()
-	found := v.early
-	v.early, v.offered = nil, true
-	v.mu.Unlock()
-	v.addCandidates(found)
-}
-
-func (v *Viewer) addCandidates(found []webrtc.ICECandidateInit) {
-	for _, c := range found {
-		if err := v.pc.AddICECandidate(c); err != nil {
-			v.log.Debug("cannot use candidate", "error", err)
-		}
-	}
 }

@@ -3,7 +3,6 @@ package device
 import (
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/pion/webrtc/v4"
 
@@ -12,11 +11,6 @@ import (
 
 // clogged is how many bytes may wait in a data channel before it counts as not read.
 const clogged = 1 << 20
-
-// closedPipe reports whether reading ended because the connection did.
-func closedPipe(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe)
-}
 
 // SendCommand sends a command word of 0x2000 or more and up to 65,532 bytes. It
 // queues and returns. Errors: ErrReserved, ErrTooLarge; ErrNotOpen when the viewer

@@ -19,11 +19,11 @@ type offered struct {
 	mid      string
 	kind     media.Kind // "" for data channels and what is unknown
 	receives bool       // the client wants to get media here
-	codecs   []codec
+	codecs   []offeredCodec
 }
 
-// codec is one payload type of an offer.
-type codec struct {
+// offeredCodec is one payload type of an offer.
+type offeredCodec struct {
 	payload uint8
 	name    string // upper case
 	fmtp    string
@@ -64,15 +64,15 @@ func parseOffer(text string) ([]offered, error) {
 }
 
 // payloads reads the a=rtpmap and a=fmtp lines of a section, in its order of preference.
-func payloads(m *sdp.MediaDescription) []codec {
-	byPayload := make(map[string]*codec)
-	var order []*codec
+func payloads(m *sdp.MediaDescription) []offeredCodec {
+	byPayload := make(map[string]*offeredCodec)
+	var order []*offeredCodec
 	for _, format := range m.MediaName.Formats {
 		n, err := strconv.ParseUint(format, 10, 7)
 		if err != nil || byPayload[format] != nil || len(order) >= 128 {
 			continue
 		}
-		c := &codec{payload: uint8(n)}
+		c := &offeredCodec{payload: uint8(n)}
 		switch n { // static types need no rtpmap (RFC 3551, 6)
 		case 8:
 			c.name = string(media.ALaw)
@@ -94,7 +94,7 @@ func payloads(m *sdp.MediaDescription) []codec {
 			c.fmtp = strings.TrimSpace(value)
 		}
 	}
-	all := make([]codec, 0, len(order))
+	all := make([]offeredCodec, 0, len(order))
 	for _, c := range order {
 		all = append(all, *c)
 	}
@@ -103,8 +103,8 @@ func payloads(m *sdp.MediaDescription) []codec {
 
 // pick returns the offered codec for a stream: for H.264 the one with the profile
 // nearest to the stream's, packetization-mode 1 (RFC 6184, 8.1); false if there is none.
-func (o offered) pick(wire media.Codec, profile string) (codec, bool) {
-	best, score := codec{}, 0
+func (o offered) pick(wire media.Codec, profile string) (offeredCodec, bool) {
+	best, score := offeredCodec{}, 0
 	for _, c := range o.codecs {
 		if c.name != string(wire) {
 			continue
@@ -125,7 +125,7 @@ func (o offered) pick(wire media.Codec, profile string) (codec, bool) {
 // matches says how well an offered H.264 codec suits a profile-level-id: 0 not at
 // all. A player that offers only baseline is given any profile: those in browsers
 // decode what comes, and the label is the best there is.
-func (c codec) matches(profile string) int {
+func (c offeredCodec) matches(profile string) int {
 	params := make(map[string]string)
 	for p := range strings.SplitSeq(c.fmtp, ";") {
 		k, v, _ := strings.Cut(strings.TrimSpace(p), "=")
