@@ -113,6 +113,22 @@ func TestDeviceMovesToTheOtherNode(t *testing.T) {
 	}
 }
 
+func TestForgottenSessionsEndOnTheOtherNodeToo(t *testing.T) {
+	east, west := twoSites(t)
+	east.online(t, start{})
+	address, _ := west.connect(t, "alice") // not reported connected: the client's node keeps it
+	west.door.patience.settle = 0
+	west.door.endStale(t.Context())
+	if len(west.Gate.List()) != 1 {
+		t.Fatal("ended although the device carries it")
+	}
+	east.online(t, start{})
+	west.door.endStale(t.Context())
+	if e, err := west.Store.Session(t.Context(), sessionID(address)); err != nil || e.Reason != session.Failed {
+		t.Errorf("session %+v, %v", e, err)
+	}
+}
+
 func TestSessionsSurviveARestart(t *testing.T) {
 	db := storetest.SQLite(t)
 	before := openSite(t, doortest.Build(t, db, bus.Config{Name: "before"}))

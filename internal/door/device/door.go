@@ -132,8 +132,9 @@ type Door struct {
 
 	mu       sync.Mutex // guards the following
 	draining bool
-	online   map[string]*conn  // by device id
-	carried  map[string]*visit // by session id: sessions of the devices on this node
+	starting map[*door.Socket]bool // accepted, not online yet
+	online   map[string]*conn      // by device id
+	carried  map[string]*visit     // by session id: sessions of the devices on this node
 	missed   map[string]time.Time
 }
 
@@ -142,6 +143,7 @@ type patience struct {
 	hello  time.Duration // from challenge to hello; and this server from there to welcome
 	answer time.Duration // from offer to answer
 	back   time.Duration // to come online again, before its sessions are over
+	settle time.Duration // from a session's start to where it must be known to be carried
 }
 
 // maxOpening bounds WebSockets that have not proved anything yet. When it is
@@ -160,7 +162,8 @@ func New(c Config, gate *session.Gate, deps Deps) (*Door, error) {
 		log:      deps.Log.With("door", Name),
 		refusals: door.NewLimiter(deps.Now),
 		opening:  make(chan struct{}, maxOpening),
-		patience: patience{hello: 10 * time.Second, answer: 10 * time.Second, back: 5 * time.Minute},
+		patience: patience{hello: 10 * time.Second, answer: 10 * time.Second, back: 5 * time.Minute, settle: time.Minute},
+		starting: map[*door.Socket]bool{},
 		online:   map[string]*conn{},
 		carried:  map[string]*visit{},
 		missed:   map[string]time.Time{},
@@ -179,7 +182,7 @@ func (d *Door) Mount(mux *http.ServeMux) {
 }
 
 // Serve keeps watch until ctx ends: it drops silent devices and takes sessions
-// whose device is lost off the list. Then it drains: no new callers, those in
+// that no device carries any more off the list. Then it drains: no new callers, those in
 // hand are served, and every device is told to come back elsewhere.
 func (d *Door) Serve(ctx context.Context) error {
 	stop, err := d.deps.Bus.Subscribe(newsSubject, d.hear)
@@ -196,7 +199,7 @@ func (d *Door) Serve(ctx context.Context) error {
 		case <-silent.C:
 			d.dropSilent()
 		case <-lost.C:
-			d.endLost(ctx)
+			d.endStale(ctx)
 		}
 	}
 	d.drain()

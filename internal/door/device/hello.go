@@ -77,7 +77,9 @@ func (d *Door) serveDevice(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
+	d.setStarting(socket, true)
 	c, bye := d.open(socket, from, host)
+	d.setStarting(socket, false)
 	if c == nil {
 		socket.Close(bye.code(), string(bye))
 		return
@@ -87,6 +89,18 @@ func (d *Door) serveDevice(w http.ResponseWriter, r *http.Request) {
 		defer d.end()
 		c.serve()
 	}()
+}
+
+// setStarting keeps the list of those that have not proved anything yet, so that
+// they do not hold up the end of this server.
+func (d *Door) setStarting(s *door.Socket, on bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if on {
+		d.starting[s] = true
+	} else {
+		delete(d.starting, s)
+	}
 }
 
 // open takes a device from its challenge to its welcome.
@@ -208,8 +222,9 @@ func (d *Door) comeOnline(ctx context.Context, c *conn, h *signal.Hello, from ne
 	}
 	c.epoch = epoch
 	d.askToYield(ctx, c)
-	if !d.hold(c) {
-		return byeReplaced
+	if bye := d.hold(c); bye != "" {
+		c.leave()
+		return bye
 	}
 	stop, err := d.deps.Bus.Answer(subject(c.id), c.answer)
 	if err != nil {
@@ -243,20 +258,25 @@ func (d *Door) askToYield(ctx context.Context, c *conn) {
 	}
 }
 
-// hold puts c on the list, unless a later start is there already.
-func (d *Door) hold(c *conn) bool {
+// hold puts c on the list, unless a later start is there already, or the list is
+// being cleared.
+func (d *Door) hold(c *conn) farewell {
 	d.mu.Lock()
 	present := d.online[c.id]
-	if present != nil && present.epoch > c.epoch {
+	switch {
+	case d.draining:
 		d.mu.Unlock()
-		return false
+		return byeDraining
+	case present != nil && present.epoch > c.epoch:
+		d.mu.Unlock()
+		return byeReplaced
 	}
 	d.online[c.id] = c
 	d.mu.Unlock()
 	if present != nil {
 		present.close(byeReplaced)
 	}
-	return true
+	return ""
 }
 
 // hostOf is the host by which the caller reached this server, without the port.

@@ -319,6 +319,17 @@ func TestDrainSendsDevicesElsewhereAndServesThoseInHand(t *testing.T) {
 	}
 }
 
+func TestSilentSocketDoesNotHoldUpTheEnd(t *testing.T) {
+	s := newSite(t)
+	ws := s.raw(t)
+	begin := time.Now()
+	go closeStatus(t, ws) // answers the close frame
+	s.stop()
+	if took := time.Since(begin); took > 3*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
 func TestFullNodeTurnsDevicesAway(t *testing.T) {
 	s := newSite(t, func(c *Config) { c.MaxDevices = 1 })
 	s.online(t, start{})

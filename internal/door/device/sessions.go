@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/turnpike-rtc/turnpike/internal/access"
+	"github.com/turnpike-rtc/turnpike/internal/door"
 	"github.com/turnpike-rtc/turnpike/internal/session"
 	"github.com/turnpike-rtc/turnpike/internal/signal"
 	"github.com/turnpike-rtc/turnpike/token"
@@ -20,7 +21,7 @@ import (
 
 const (
 	newsSubject = "device.session" // every node hears here what became of a session
-	lostEvery   = 30 * time.Second // how often sessions without a device are looked for
+	lostEvery   = 30 * time.Second // how often sessions that nobody carries are looked for
 	endPatience = 5 * time.Second  // for telling a device that a session is over
 	drainWait   = 3 * time.Second  // for telling all devices to go elsewhere
 )
@@ -216,43 +217,64 @@ func (d *Door) dropSilent() {
 	})
 }
 
-// endLost ends sessions on this node whose device was not heard of, on any node,
-// for as long as it may take to come back.
-func (d *Door) endLost(ctx context.Context) {
-	present := map[string]bool{}
+// endStale ends sessions on this node that are nobody's any more: those whose
+// device has been away, from every node, for as long as it may take to come back,
+// and those that a device which is online does not carry, because it was
+// restarted.
+func (d *Door) endStale(ctx context.Context) {
+	away := map[string]bool{}
 	for _, s := range d.gate.List() {
 		id, ok := deviceOf(s.Grant.Resource)
-		if s.Door != Name || !ok {
+		if s.Door != Name || !ok || away[id] && d.missedSince(id) < d.patience.back {
 			continue
 		}
-		here, known := present[id]
-		if !known {
-			here = d.isOnline(ctx, id)
-			present[id] = here
-		}
-		if !here && d.missedSince(id) >= d.patience.back {
-			s.End(session.Lost)
+		switch d.whereabouts(ctx, id, s.ID) {
+		case deviceAway:
+			away[id] = true
+			if d.missedSince(id) >= d.patience.back {
+				s.End(session.Lost)
+			}
+		case notCarried:
+			if d.deps.Now().Sub(s.Started) >= d.patience.settle {
+				s.End(session.Failed)
+			}
 		}
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for id := range d.missed {
-		if here, known := present[id]; here || !known {
-			delete(d.missed, id)
-		}
-	}
+	maps.DeleteFunc(d.missed, func(id string, _ time.Time) bool { return !away[id] })
 }
 
-// isOnline takes a device for online when the database cannot be asked.
-func (d *Door) isOnline(ctx context.Context, id string) bool {
+// whereabouts of a session.
+type whereabouts int
+
+const (
+	carried whereabouts = iota // or not to be found out at the moment
+	notCarried
+	deviceAway
+)
+
+// whereabouts asks the node of the device whether the device carries the session.
+func (d *Door) whereabouts(ctx context.Context, deviceID, id string) whereabouts {
 	d.mu.Lock()
-	here := d.online[id] != nil
+	here, v := d.online[deviceID] != nil, d.carried[id]
 	d.mu.Unlock()
-	if here {
-		return true
+	switch {
+	case v != nil:
+		return carried
+	case here:
+		return notCarried
 	}
-	_, err := d.deps.Presence.Presence(ctx, id)
-	return !errors.Is(err, token.ErrUnknown)
+	ctx, cancel := context.WithTimeout(ctx, endPatience)
+	defer cancel()
+	r, err := d.ask(ctx, deviceID, ask{Kind: askCarries, Session: id})
+	switch {
+	case errors.Is(err, errOffline):
+		return deviceAway
+	case err == nil && r.Code == codeUnknown:
+		return notCarried
+	}
+	return carried
 }
 
 // missedSince is how long a device has been away, counted from the first time
@@ -277,8 +299,9 @@ func (d *Door) drain() {
 	d.mu.Unlock()
 	d.calls.Wait()
 	d.mu.Lock()
-	all := slices.Collect(maps.Values(d.online))
+	all, starting := slices.Collect(maps.Values(d.online)), slices.Collect(maps.Keys(d.starting))
 	d.mu.Unlock()
+	eachOf(starting, func(s *door.Socket) { s.Close(byeDraining.code(), string(byeDraining)) })
 	spread := 1000 + len(all) // milliseconds
 	deadline := time.Now().Add(drainWait)
 	eachOf(all, func(c *conn) {
@@ -291,12 +314,12 @@ func (d *Door) drain() {
 	d.working.Wait()
 }
 
-// eachOf calls f for each connection, for many at a time: a silent one takes a
-// second to close.
-func eachOf(all []*conn, f func(*conn)) {
+// eachOf calls f for each, for many at a time: a silent connection takes a second
+// to close.
+func eachOf[T any](all []T, f func(T)) {
 	const atOnce = 256
 	var working sync.WaitGroup
-	next := make(chan *conn)
+	next := make(chan T)
 	for range min(atOnce, len(all)) {
 		working.Go(func() {
 			for c := range next {

@@ -430,14 +430,37 @@ func TestSessionsOfALostDeviceEnd(t *testing.T) {
 	if !doortest.Eventually(gone) {
 		t.Fatal("still present")
 	}
-	s.door.endLost(t.Context())
+	s.door.endStale(t.Context())
 	if len(s.Gate.List()) != 1 {
 		t.Fatal("ended too early")
 	}
 	s.door.patience.back = 0
-	s.door.endLost(t.Context())
+	s.door.endStale(t.Context())
 	if e, err := s.Store.Session(t.Context(), sessionID(address)); err != nil || e.Reason != session.Lost {
 		t.Errorf("session %+v, %v", e, err)
+	}
+}
+
+func TestSessionsThatARestartedDeviceForgotEnd(t *testing.T) {
+	s := newSite(t)
+	s.online(t, start{})
+	kept, _ := s.connect(t, "alice")
+	forgotten, a := s.connect(t, "bob")
+	s.online(t, start{sessions: []string{sessionID(kept)}})
+	s.door.endStale(t.Context())
+	if len(s.Gate.List()) != 2 {
+		t.Fatal("ended too early")
+	}
+	s.door.patience.settle = 0
+	s.door.endStale(t.Context())
+	if e, err := s.Store.Session(t.Context(), sessionID(forgotten)); err != nil || e.Reason != session.Failed {
+		t.Errorf("forgotten session %+v, %v", e, err)
+	}
+	if _, ok := s.Gate.Session(sessionID(kept)); !ok {
+		t.Error("the other one ended as well")
+	}
+	if b := s.post(t, a.Header.Get("Turnpike-Resume-Ticket")); b.StatusCode != http.StatusCreated {
+		t.Errorf("the ticket of the forgotten one: %d %s", b.StatusCode, b.text)
 	}
 }
 

@@ -32,6 +32,7 @@ const (
 	askOffer     = "offer"     // a client wants to connect
 	askCandidate = "candidate" // a client has trickled candidates
 	askEnd       = "end"       // a session is over
+	askCarries   = "carries"   // does the device carry this session?
 	askYield     = "yield"     // the device has started again: let go of epochs below Epoch
 )
 
@@ -124,6 +125,11 @@ func (c *conn) carryOut(ctx context.Context, a ask) reply {
 		return c.candidate(a)
 	case askEnd:
 		c.tell(a.Session, a.Reason)
+		return reply{}
+	case askCarries:
+		if !c.carries(a.Session) {
+			return reply{Code: codeUnknown}
+		}
 		return reply{}
 	case askYield:
 		if a.Epoch > c.epoch {
