@@ -2,139 +2,14 @@ package device_test
 
 import (
 	"bytes"
-	"fmt"
-	"net"
-	"net/netip"
-	"regexp"
 	"slices"
-	"strconv"
-	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/turnpike-rtc/turnpike/client"
 	"github.com/turnpike-rtc/turnpike/device"
 	"github.com/turnpike-rtc/turnpike/internal/media"
 	"github.com/turnpike-rtc/turnpike/internal/rendezvoustest"
 )
-
-// proxy is a narrow line: what comes from the device goes on at so many bytes a second
-// after a short queue, and what does not fit there is lost. The way back is free.
-type proxy struct {
-	near, far *net.UDPConn // towards the client, towards the device
-	queue     chan []byte
-	rate      int
-
-	mu     sync.Mutex // guards what follows
-	client netip.AddrPort
-	device netip.AddrPort
-}
-
-func newProxy(t *testing.T, rate int) *proxy {
-	t.Helper()
-	listen := func() *net.UDPConn {
-		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return c
-	}
-	p := &proxy{near: listen(), far: listen(), queue: make(chan []byte, 24), rate: rate}
-	var work sync.WaitGroup
-	work.Go(p.up)
-	work.Go(p.down)
-	work.Go(p.squeeze)
-	t.Cleanup(func() {
-		p.near.Close()
-		p.far.Close()
-		work.Wait()
-	})
-	return p
-}
-
-func (p *proxy) up() {
-	buf := make([]byte, 2048)
-	for {
-		n, from, err := p.near.ReadFromUDPAddrPort(buf)
-		if err != nil {
-			return
-		}
-		p.mu.Lock()
-		p.client = from
-		to := p.device
-		p.mu.Unlock()
-		if to.IsValid() {
-			p.far.WriteToUDPAddrPort(buf[:n], to)
-		}
-	}
-}
-
-func (p *proxy) down() {
-	defer close(p.queue)
-	buf := make([]byte, 2048)
-	for {
-		n, _, err := p.far.ReadFromUDPAddrPort(buf)
-		if err != nil {
-			return
-		}
-		select {
-		case p.queue <- bytes.Clone(buf[:n]):
-		default: // lost
-		}
-	}
-}
-
-func (p *proxy) squeeze() {
-	for packet := range p.queue {
-		time.Sleep(time.Duration(len(packet)) * time.Second / time.Duration(p.rate))
-		p.mu.Lock()
-		to := p.client
-		p.mu.Unlock()
-		if to.IsValid() {
-			p.near.WriteToUDPAddrPort(packet, to)
-		}
-	}
-}
-
-// enter leads an answer's media through the proxy.
-func (p *proxy) enter(answer string) string {
-	candidate := regexp.MustCompile(`a=candidate:\S+ 1 udp \d+ (127\.\S+) (\d+) typ host[^\r\n]*`)
-	m := candidate.FindStringSubmatch(answer)
-	if m == nil {
-		return answer
-	}
-	port, err := strconv.ParseUint(m[2], 10, 16)
-	if err != nil {
-		return answer
-	}
-	p.mu.Lock()
-	p.device = netip.AddrPortFrom(netip.MustParseAddr(m[1]), uint16(port))
-	p.mu.Unlock()
-	var out []string
-	for line := range strings.Lines(answer) {
-		switch {
-		case strings.HasPrefix(line, "a=end-of-candidates"):
-			near := p.near.LocalAddr().(*net.UDPAddr)
-			out = append(out, fmt.Sprintf("a=candidate:1 1 udp 2130706431 %s %d typ host\r\n", near.IP, near.Port))
-		case strings.HasPrefix(line, "a=candidate:"):
-			continue
-		}
-		out = append(out, line)
-	}
-	return strings.Join(out, "")
-}
-
-// hide takes the candidates out of an offer, so that the device cannot go around.
-func hide(offer string) string {
-	var out []string
-	for line := range strings.Lines(offer) {
-		if !strings.HasPrefix(line, "a=candidate:") {
-			out = append(out, line)
-		}
-	}
-	return strings.Join(out, "")
-}
 
 // positions finds out which picture of the clip each frame is.
 func positions(t *testing.T, frames []client.VideoFrame) []int {
@@ -165,8 +40,8 @@ func TestSlowViewerDropsToKeyFrameAndNobodyElseNotices(t *testing.T) {
 	fast.watch(t)
 	fast.connect(t)
 
-	line := newProxy(t, 40_000) // bytes a second; the clip needs 68,000
-	s.Offer, s.Answer = hide, line.enter
+	line := rendezvoustest.NewLine(t, 40_000) // bytes a second; the clip needs 68,000
+	s.Offer, s.Answer = rendezvoustest.HideCandidates, line.Enter
 	slow := newViewer(t, client.Config{Server: s.URL})
 	slow.watch(t)
 	slow.connect(t)

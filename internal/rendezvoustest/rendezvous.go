@@ -41,6 +41,7 @@ type Server struct {
 	Answer    func(sdp string) string // changes answers on their way; may be nil
 	Online    chan *Device            // each device that came online
 	Reports   chan signal.Message     // Connected and Closed, in order
+	Trickled  chan string             // fragments clients trickled
 	http      *httptest.Server
 	t         testing.TB
 
@@ -70,7 +71,7 @@ type Device struct {
 // Start runs a server until the test ends.
 func Start(t testing.TB) *Server {
 	s := &Server{
-		Online: make(chan *Device, 64), Reports: make(chan signal.Message, 4096),
+		Online: make(chan *Device, 64), Reports: make(chan signal.Message, 4096), Trickled: make(chan string, 64),
 		t: t, tickets: make(map[string]bool),
 	}
 	mux := http.NewServeMux()
@@ -379,6 +380,7 @@ func (s *Server) renew(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) trickle(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(io.LimitReader(r.Body, signal.MaxFragment))
+	s.Trickled <- string(body)
 	s.Tell(signal.Candidate{Session: r.PathValue("id"), Fragment: string(body)})
 	w.WriteHeader(http.StatusNoContent)
 }
