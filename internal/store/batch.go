@@ -48,6 +48,7 @@ type batch struct {
 	origin string // of the audit ids
 	events []any  // rows for the audit table, one value after the other
 	work   *work  // the one whose turn it is
+	logged bool   // it wrote to the change log
 }
 
 // submit queues w and waits for its answer. When ctx ends first, the work may or may
@@ -88,26 +89,26 @@ func (s *Store) runBatches() {
 	defer close(s.idle)
 	var held []*work // notes of a batch that failed for a passing reason
 	for {
-		works, open := s.take(held)
+		works := s.take(held)
 		if len(works) == 0 {
 			return
 		}
 		held = s.settle(works)
-		if len(held) > 0 && !open {
+		if len(held) > 0 && s.closing() {
 			s.log.Error("audit events are lost: the database did not take them before the end", "events", len(held))
-			return
+			held = nil
 		}
 	}
 }
 
-// take returns held and what is queued behind it, at least one work, and whether the
-// queue is open.
-func (s *Store) take(held []*work) (works []*work, open bool) {
+// take returns held and what is queued behind it. It waits for at least one work; none
+// means that the queue is closed and empty.
+func (s *Store) take(held []*work) (works []*work) {
 	works = held
 	if len(works) == 0 {
 		w, ok := <-s.queue
 		if !ok {
-			return nil, false
+			return nil
 		}
 		works = append(works, w)
 	}
@@ -115,14 +116,14 @@ func (s *Store) take(held []*work) (works []*work, open bool) {
 		select {
 		case w, ok := <-s.queue:
 			if !ok {
-				return works, false
+				return works
 			}
 			works = append(works, w)
 		default:
-			return works, true
+			return works
 		}
 	}
-	return works, true
+	return works
 }
 
 // settle commits works and answers them. It returns the notes that could not be
@@ -217,7 +218,13 @@ func (s *Store) tryCommit(works []*work, again bool) error {
 	if err := b.run(ctx, works); err != nil {
 		return err
 	}
-	return tx.Commit()
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	if b.logged {
+		s.notify()
+	}
+	return nil
 }
 
 // run carries out works: admissions first and together, then the steps in their order,
@@ -267,6 +274,7 @@ func (b *batch) announce(ctx context.Context, c token.Change) (err error) {
 	if c.Revision, err = bump(ctx, b.tx); err != nil {
 		return err
 	}
+	b.logged = true
 	return logChange(ctx, b.tx, c)
 }
 

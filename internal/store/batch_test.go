@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/url"
 	"os"
@@ -294,5 +295,56 @@ func TestNotesSurviveAnOutage(t *testing.T) {
 		if ctx.Err() != nil {
 			t.Fatal("the note is lost")
 		}
+	}
+}
+
+// TestCloseEndsWithoutADatabase holds more notes than a batch takes: they are lost, as
+// the log says, but Close ends and callers get their answers.
+func TestCloseEndsWithoutADatabase(t *testing.T) {
+	c, p := throughProxy(t, storetest.Postgres(t))
+	c.MaxBatch = 4
+	var log bytes.Buffer
+	c.Log = slog.New(slog.NewTextHandler(&log, nil))
+	s := value(store.Open(t.Context(), c))(t)
+	p.down.Store(true)
+	p.cut()
+	for i := range 12 {
+		check(t, s.Note(t.Context(), access.Event{At: start(), App: "shop", Kind: fmt.Sprint(i)}))
+	}
+	answer := make(chan error, 1)
+	go func() {
+		_, err := s.Admit(t.Context(), admission("s1", "t1", start()))
+		answer <- err
+	}()
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close() }()
+	for _, done := range []chan error{answer, closed} {
+		select {
+		case <-done:
+		case <-time.After(20 * time.Second):
+			t.Fatal("it hangs")
+		}
+	}
+	if !strings.Contains(log.String(), "audit events are lost") {
+		t.Errorf("the log does not say so: %s", log.String())
+	}
+}
+
+func TestWritersOfTheLogSaySo(t *testing.T) {
+	for name, config := range databases() {
+		t.Run(name, func(t *testing.T) {
+			c := config(t)
+			heard := make(chan struct{}, 100)
+			c.Changed = func() { heard <- struct{}{} }
+			s := storetest.Open(t, c)
+			ctx := t.Context()
+			addApp(t, ctx, s, "shop")
+			admit(t, ctx, s, admission("s1", "t1", start()))
+			same(t, len(heard), 1)
+			admit(t, ctx, s, resumption("s2", "s1", start()))
+			same(t, len(heard), 2)
+			want(t, s.CreateApp(ctx, token.App{Name: "shop"}), store.ErrExists)
+			same(t, len(heard), 2)
+		})
 	}
 }

@@ -18,16 +18,19 @@ import (
 )
 
 // childVariable makes the test binary a server that admits until it is killed; its
-// value is the store.Config.
+// value is its place, in JSON.
 const childVariable = "TURNPIKE_TEST_STORE_CHILD"
+
+// place is where a store is.
+type place struct{ DSN, Dir string }
 
 // admitForever prints the id of each token once its admission is acknowledged.
 func admitForever(config string) {
-	var c store.Config
-	if err := json.Unmarshal([]byte(config), &c); err != nil {
+	var p place
+	if err := json.Unmarshal([]byte(config), &p); err != nil {
 		panic(err)
 	}
-	s, err := store.Open(context.Background(), c)
+	s, err := store.Open(context.Background(), store.Config{DSN: p.DSN, Dir: p.Dir, MasterKey: storetest.MasterKey()})
 	if err != nil {
 		panic(err)
 	}
@@ -58,8 +61,7 @@ type child struct {
 
 func startChild(t testing.TB, c store.Config) *child {
 	t.Helper()
-	c.Log = nil
-	config := value(json.Marshal(c))(t)
+	config := value(json.Marshal(place{c.DSN, c.Dir}))(t)
 	p := &child{Cmd: exec.Command(value(os.Executable())(t)), ended: make(chan struct{})}
 	p.Env = append(os.Environ(), childVariable+"="+string(config))
 	p.Stderr = os.Stderr

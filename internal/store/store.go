@@ -43,7 +43,7 @@ type Config struct {
 	Dir       string       // the data directory, made if it is missing; only SQLite needs it
 	MasterKey [32]byte     // encrypts the secrets, see LoadMasterKey
 	MaxBatch  int          // most callers in one group commit; 0 means 256
-	Changed   func()       `json:"-"` // called when the change log has a new line, by whoever wrote it; nil: nobody
+	Changed   func()       // called after this Store wrote to the change log; must not wait; nil: nobody
 	Log       *slog.Logger // nil: discarded
 }
 
@@ -165,7 +165,21 @@ func pause(ctx context.Context, n int) error {
 // change runs f in a transaction of its own and logs c in it. The revision is taken
 // first, which makes all writers of records queue up behind one row: revisions become
 // visible in their order, and two writers never deadlock. It returns c as logged.
-func (s *Store) change(ctx context.Context, c token.Change, f func(*sql.Tx) error) (_ token.Change, err error) {
+func (s *Store) change(ctx context.Context, c token.Change, f func(*sql.Tx) error) (token.Change, error) {
+	c, err := s.writeChange(ctx, c, f)
+	if err == nil {
+		s.notify()
+	}
+	return c, err
+}
+
+func (s *Store) notify() {
+	if s.changed != nil {
+		s.changed()
+	}
+}
+
+func (s *Store) writeChange(ctx context.Context, c token.Change, f func(*sql.Tx) error) (_ token.Change, err error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if s.closed {
@@ -182,9 +196,6 @@ func (s *Store) change(ctx context.Context, c token.Change, f func(*sql.Tx) erro
 		if perr := pause(ctx, n); perr != nil {
 			return c, perr
 		}
-	}
-	if err == nil && s.changed != nil {
-		s.changed()
 	}
 	return c, err
 }
@@ -214,12 +225,16 @@ func (s *Store) tryChange(ctx context.Context, c token.Change, f func(*sql.Tx) e
 
 // closedOr returns ErrClosed for an error of a read that ran into Close.
 func (s *Store) closedOr(err error) error {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.closed {
+	if s.closing() {
 		return ErrClosed
 	}
 	return err
+}
+
+func (s *Store) closing() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.closed
 }
 
 // found makes the error of a query for one row fit for callers: no row is ErrUnknown.

@@ -103,6 +103,7 @@ CREATE TABLE session (
 CREATE INDEX session_app ON session (app, started);
 CREATE INDEX session_started ON session (started);
 CREATE INDEX session_live ON session (started) WHERE ended = 0;
+CREATE INDEX session_live_app ON session (app, started) WHERE ended = 0;
 CREATE INDEX session_ended ON session (ended) WHERE ended > 0;
 
 -- A resume ticket, by its hash. A session has several while old ones are still good.
