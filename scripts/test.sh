@@ -15,4 +15,4 @@ step 'The whole: processes, crashes, two nodes, other people'"'"'s clients'
 go test -tags e2e -count=1 -timeout 20m ./test
 
 step 'The pages, in Chromium'
-npm run --silent e2e -w test/browser
+npm test -w test/browser
