@@ -76,26 +76,36 @@ func (d *Device) settings() webrtc.SettingEngine {
 }
 
 // mediaEngine knows exactly the payload types of the offer that the device's streams
-// use, so that the answer names nothing else.
+// use, so that the answer names nothing else. For an offer without video it knows the
+// usual profiles, one of which a later offer will have.
 func (v *Viewer) mediaEngine(sections []offered) (*webrtc.MediaEngine, error) {
 	engine := new(webrtc.MediaEngine)
 	for _, s := range v.device.streams {
-		c := offeredCodec{payload: s.wire.PayloadType()}
-		if s.wire == media.H264 { // for an offer that has no video yet
-			c = offeredCodec{payload: 102, fmtp: "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"}
-		}
-		for _, o := range sections {
-			if found, ok := o.pick(s.wire, s.profileLevelID()); ok {
-				c = found
-				break
+		for _, c := range v.payloads(s, sections) {
+			err := engine.RegisterCodec(parameters(s.wire, c), webrtc.NewRTPCodecType(string(s.wire.Kind())))
+			if err != nil && !errors.Is(err, webrtc.ErrCodecAlreadyRegistered) {
+				return nil, fmt.Errorf("cannot register codec: %w", err)
 			}
-		}
-		err := engine.RegisterCodec(parameters(s.wire, c), webrtc.NewRTPCodecType(string(s.wire.Kind())))
-		if err != nil && !errors.Is(err, webrtc.ErrCodecAlreadyRegistered) {
-			return nil, fmt.Errorf("cannot register codec: %w", err)
 		}
 	}
 	return engine, nil
+}
+
+// payloads returns the payload types that may carry a stream.
+func (v *Viewer) payloads(s *stream, sections []offered) []offeredCodec {
+	for _, o := range sections {
+		if c, ok := o.pick(s.wire, s.profileLevelID()); ok {
+			return []offeredCodec{c}
+		}
+	}
+	if s.wire != media.H264 {
+		return []offeredCodec{{payload: s.wire.PayloadType()}}
+	}
+	var all []offeredCodec
+	for i, profile := range []string{"42e01f", "42c01f", "42001f", "4d001f", "4d401f", "64001f", "640c1f"} {
+		all = append(all, offeredCodec{payload: uint8(102 + i), fmtp: "packetization-mode=1;profile-level-id=" + profile})
+	}
+	return all
 }
 
 // parameters writes an offered codec as pion has it.
