@@ -18,6 +18,9 @@ import (
 // the busiest path needs one. The server's default allows 100 in all.
 const postgresConns = 16
 
+// openPostgres connects to the server that takes the writes. What it acknowledged
+// survives its crash; a failover to a standby keeps it only if replication is
+// synchronous, which is for the operator to set up and cannot be seen from here.
 func openPostgres(ctx context.Context, dsn string) (*database, error) {
 	c, err := pgx.ParseConfig(dsn)
 	if err != nil {
