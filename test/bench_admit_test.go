@@ -39,7 +39,7 @@ const (
 // Timed is from the first call to the last answer of as many callers, each of whom
 // calls again as soon as he has his answer.
 func TestBenchAdmit(t *testing.T) {
-	r := report{name: "admit", header: []string{"", "callers", "through the gate, 1/s", "store alone, 1/s", "raw commits, 1/s", "gate ÷ raw", "aim", ""}}
+	r := newReport(t, "admit", "", "callers", "through the gate, 1/s", "store alone, 1/s", "raw commits, 1/s", "gate ÷ raw", "aim", "")
 	ratio := chart{title: "Admissions, as a share of raw durable commits", x: "callers at once", y: "gate ÷ raw", logX: true,
 		limits: []limit{{label: "aim: at least 0.8", at: admitAim}}}
 	rate := chart{title: "Admissions and raw durable commits", x: "callers at once", y: "per second", logX: true}

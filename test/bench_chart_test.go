@@ -16,9 +16,9 @@ import (
 // on dark pages.
 type chart struct {
 	title  string
-	x, y   string // what the axes show, with the unit
-	logX   bool   // equal steps of x mean equal factors
-	whole  bool   // label every x of the first curve, instead of round numbers
+	x, y   string  // what the axes show, with the unit
+	logX   bool    // equal steps of x mean equal factors; every x of the first curve is labelled
+	top    float64 // where y ends; 0: where the curves do
 	curves []curve
 	limits []limit
 }
@@ -78,7 +78,7 @@ func (c chart) svg() string {
 	}
 	c.drawKey(&b)
 	for _, l := range c.limits {
-		l.draw(&b, p)
+		l.draw(&b, p, c.endsAbove(l.at))
 	}
 	b.WriteString("</svg>\n")
 	return b.String()
@@ -125,6 +125,9 @@ func (c chart) plan() plan {
 	p.xMax = max(p.xMax, p.xMin*1.001, p.xMin+1e-9)
 	p.xStep, p.yStep = roundStep(p.xMax-p.xMin), roundStep(p.yMax)
 	p.yMax = math.Ceil(p.yMax*1.02/p.yStep) * p.yStep
+	if c.top > 0 {
+		p.yMax = c.top
+	}
 	return p
 }
 
@@ -156,7 +159,7 @@ func (c chart) drawAxes(b *strings.Builder, p plan) {
 
 // marks are the values labelled on the x axis.
 func (c chart) marks(p plan) (marks []float64) {
-	if c.whole || c.logX {
+	if c.logX {
 		for _, at := range c.curves[0].points {
 			marks = append(marks, at.x)
 		}
@@ -203,14 +206,24 @@ func (c chart) drawKey(b *strings.Builder) {
 	}
 }
 
-func (l limit) draw(b *strings.Builder, p plan) {
+// endsAbove reports whether a curve ends above y, where the words of a limit would be.
+func (c chart) endsAbove(y float64) bool {
+	return slices.ContainsFunc(c.curves, func(one curve) bool { return one.points[len(one.points)-1].y >= y })
+}
+
+// draw draws the line, with its words above it or, where a curve is, below.
+func (l limit) draw(b *strings.Builder, p plan, below bool) {
 	if l.upright {
 		line(b, "aim", p.x(l.at), marginTop, p.x(l.at), chartHeight-marginLow)
 		text(b, p.x(l.at)+6, chartHeight-marginLow-8, "aim", "start", l.label)
 		return
 	}
 	line(b, "aim", marginLeft, p.y(l.at), chartWidth-marginRight, p.y(l.at))
-	text(b, chartWidth-marginRight-6, p.y(l.at)-6, "aim", "end", l.label)
+	words := p.y(l.at) - 6
+	if below {
+		words += 22
+	}
+	text(b, chartWidth-marginRight-6, words, "aim", "end", l.label)
 }
 
 func line(b *strings.Builder, class string, x1, y1, x2, y2 float64) {

@@ -38,15 +38,14 @@ func TestBenchConnect(t *testing.T) {
 	if quick() {
 		count = 20
 	}
+	r := newReport(t, "connect", "client", "connections", "connected, p50", "first picture, p50", "p99", "min–max", "aim for p50", "")
 	n := startNode(t, "--log-level", "info")
 	h := n.newHouse("bench", "CAMERA")
 	h.startDevice(n)
 	inGo := goClient(t, n, h, count)
 	inChromium := chromiumClient(t, n, h, count)
 
-	r := report{name: "connect", header: []string{"client", "connections", "connected, p50", "first picture, p50",
-		"p99", "min–max", "aim for p50", ""}}
-	c := chart{title: "From the call of connect to the first picture", x: "milliseconds", y: "connections, per cent",
+	c := chart{title: "From the call of connect to the first picture", x: "milliseconds", y: "connections, per cent", top: 100,
 		limits: []limit{{label: "aim: p50 of at most 150 ms", at: connectAim, upright: true}}}
 	for _, one := range []struct {
 		client string

@@ -45,8 +45,8 @@ func TestBenchIdle(t *testing.T) {
 	if quick() {
 		crowds = crowds[:3]
 	}
-	r := report{name: "idle", header: []string{"devices online", "server, RSS", "RSS per device", "private dirty per device",
-		"RSS per device as they came", "aim", ""}}
+	r := newReport(t, "idle", "devices online", "server, RSS", "RSS per device", "private dirty per device",
+		"RSS per device as they came", "aim", "")
 	most := crowds[len(crowds)-1]
 	if fit := fileLimit(t, most+sparedFiles) - sparedFiles; fit < most {
 		note := fmt.Sprintf("A process may open only %s files here, and the limit cannot be raised: the last step is %s devices instead of %s.",

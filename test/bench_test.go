@@ -103,7 +103,8 @@ func verdict(met bool) string {
 
 // report is one measurement's part of the page.
 type report struct {
-	name   string // of the measurement, as scripts/bench.sh has it
+	name   string  // of the measurement, as scripts/bench.sh has it
+	others float64 // cores that other programs took just before
 	notes  []string
 	header []string
 	rows   [][]string
@@ -113,6 +114,16 @@ type report struct {
 type namedChart struct {
 	file  string // without the ending
 	chart chart
+}
+
+// newReport begins a measurement.
+func newReport(t *testing.T, name string, header ...string) *report {
+	t.Helper()
+	r := &report{name: name, others: othersLoad(t), header: header}
+	if r.others > 0.2 {
+		progress("%s: other programs take %.1f of %d cores: the figures will tell", name, r.others, runtime.NumCPU())
+	}
+	return r
 }
 
 func (r *report) row(cells ...string) { r.rows = append(r.rows, cells) }
@@ -146,7 +157,8 @@ func (r *report) write(t *testing.T) {
 
 func (r *report) markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Measured %s on %s.\n", time.Now().UTC().Format(time.DateOnly), machine())
+	fmt.Fprintf(&b, "Measured %s on %s; other programs took %.1f cores just before.\n",
+		time.Now().UTC().Format(time.DateOnly), machine(), r.others)
 	for _, note := range r.notes {
 		fmt.Fprintf(&b, "%s\n", note)
 	}
@@ -225,3 +237,23 @@ func must(t testing.TB, err error) {
 }
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// othersLoad returns how many cores were busy during a second in which nothing of this
+// measurement ran.
+func othersLoad(t *testing.T) float64 {
+	t.Helper()
+	before, begin := busyTicks(t), time.Now()
+	time.Sleep(time.Second)
+	return float64(busyTicks(t)-before) / 100 / time.Since(begin).Seconds() // 100 ticks a second (proc(5))
+}
+
+// busyTicks is the time all cores have been at work since the start of the machine.
+func busyTicks(t *testing.T) int {
+	t.Helper()
+	stat, err := os.ReadFile("/proc/stat")
+	must(t, err)
+	var user, nice, system, idle, wait, irq, softirq int
+	_, err = fmt.Sscanf(string(stat), "cpu %d %d %d %d %d %d %d", &user, &nice, &system, &idle, &wait, &irq, &softirq)
+	must(t, err)
+	return user + nice + system + irq + softirq
+}
