@@ -104,8 +104,7 @@ export class VideoOutput extends Output {
     view.muted = true;
     view.autoplay = true;
     view.playsInline = true;
-    view.srcObject = this.media;
-    if (this.state === "waiting") this.started();
+    if (this.media.getTracks().length > 0) this.started();
   }
 
   /** Takes the stream out of its element. */
@@ -121,6 +120,8 @@ export class VideoOutput extends Output {
     const view = this.#view;
     if (view === undefined) return;
     this.#cancel(view);
+    // Not before there is a track: an element that waits for media holds up the page's load event.
+    if (view.srcObject !== this.media) view.srcObject = this.media;
     // A muted video may start by itself; a refusal comes from a page that is being left.
     view.play().catch(() => undefined);
     if ("requestVideoFrameCallback" in view) {
