@@ -144,23 +144,28 @@ export function picture(page: Page): Promise<string> {
   });
 }
 
-/** The strongest frequency of what the newest peer connection plays, in Hz, and how loud it is, in dB. */
+/**
+ * The strongest frequency of what the newest peer connection plays, in Hz, and how loud it is, in dB: at the
+ * loudest moment of some seconds, since the demo's tone comes and goes.
+ */
 export function tone(page: Page): Promise<{ hz: number; db: number }> {
   return page.evaluate(async () => {
-    const track = window.peers
-      .at(-1)
-      ?.getReceivers()
-      .find((r) => r.track.kind === "audio")?.track;
+    const receivers = window.peers.at(-1)?.getReceivers() ?? [];
+    const track = receivers.find((r) => r.track.kind === "audio")?.track;
     if (track === undefined) throw new Error("no sound arrives");
     const context = new AudioContext();
-    await context.resume();
     const analyser = new AnalyserNode(context, { fftSize: 8192 });
     context.createMediaStreamSource(new MediaStream([track])).connect(analyser);
-    await new Promise((resolve) => setTimeout(resolve, 1500));
     const bins = new Float32Array(analyser.frequencyBinCount);
-    analyser.getFloatFrequencyData(bins);
-    const db = Math.max(...bins);
-    return { hz: (bins.indexOf(db) * context.sampleRate) / analyser.fftSize, db };
+    let loudest = { hz: 0, db: Number.NEGATIVE_INFINITY };
+    for (let i = 0; i < 40; i++) {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      analyser.getFloatFrequencyData(bins);
+      const db = Math.max(...bins);
+      const hz = (bins.indexOf(db) * context.sampleRate) / analyser.fftSize;
+      if (db > loudest.db) loudest = { hz, db };
+    }
+    return loudest;
   });
 }
 
