@@ -102,9 +102,15 @@ func TestTokenOpensADeviceOnceAndOnlyIt(t *testing.T) {
 	h.startDevice(n)
 	token := h.token(n)
 
+	if out := n.cli("token", "verify", token); !strings.Contains(out, "yes") {
+		t.Errorf("a fresh token is said to be no good:\n%s", out)
+	}
 	v := newViewer(t, n.url)
 	v.connect(t, "CAM01", token)
 	v.playsOn(t)
+	if out, err := n.tryCLI("token", "verify", token); err == nil || !strings.Contains(out, "spent") {
+		t.Errorf("a spent token is not said to be spent: %v\n%s", err, out)
+	}
 
 	for name, test := range map[string]struct {
 		device, token string

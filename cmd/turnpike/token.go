@@ -193,8 +193,8 @@ func tokenVerify(sh *shell) *cobra.Command {
 	c := &cobra.Command{
 		Use: "verify TOKEN", Short: "Say whether a token is good, without spending it",
 		Long: `Say whether the server would accept a token now, and if not, why not; the doors
-themselves never tell. It is not spent by this. Whether it was spent before stands in
-the audit trail. With "-" the token is read from standard input.
+themselves never tell. It is not spent by this. With "-" the token is read from
+standard input.
 
 Exit code 3 means that it is not good.`,
 		Example: "  turnpike token verify \"$TOKEN\"\n  echo \"$TOKEN\" | turnpike token verify -",

@@ -161,6 +161,16 @@ func (b *batch) replace(ctx context.Context, w *work) error {
 	return err
 }
 
+// Spent reports whether the token of this id was admitted.
+func (s *Store) Spent(ctx context.Context, tokenID string) (bool, error) {
+	var n int
+	err := s.db.read.QueryRowContext(ctx, `SELECT COUNT(*) FROM spent WHERE id = $1`, tokenID).Scan(&n)
+	if err != nil {
+		return false, fmt.Errorf("cannot look for a spent token: %w", s.closedOr(err))
+	}
+	return n > 0, nil
+}
+
 // Abort takes an admission back, as if it had not happened: its token is good again,
 // or the ticket of the session it replaced. Nothing happens to an admission that never
 // was, or to a session that has ended.

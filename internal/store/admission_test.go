@@ -44,7 +44,9 @@ func TestAdmitsOnceAndSaysSo(t *testing.T) {
 	onBoth(t, func(t *testing.T, ctx context.Context, s *store.Store) {
 		at := start()
 		addApp(t, ctx, s, "shop")
+		same(t, value(s.Spent(ctx, "t1"))(t), false)
 		same(t, value(s.Admit(ctx, admission("s1", "t1", at)))(t), value(s.Revision(ctx))(t))
+		same(t, value(s.Spent(ctx, "t1"))(t), true)
 		_, err := s.Admit(ctx, admission("s2", "t1", at.Add(time.Second)))
 		want(t, err, token.ErrSpent)
 		same(t, value(s.Session(ctx, "s1"))(t), access.Entry{ID: "s1", App: "shop", Subject: "ann", Door: "device",

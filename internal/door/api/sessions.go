@@ -18,6 +18,7 @@ type sessionRecords interface {
 	Sessions(ctx context.Context, app string, all bool, limit int) ([]access.Entry, error)
 	End(ctx context.Context, session, reason string, voidTicket bool, at time.Time) error
 	Revoke(ctx context.Context, c token.Change, until time.Time) (token.Change, error)
+	Spent(ctx context.Context, tokenID string) (bool, error)
 }
 
 type (

@@ -132,10 +132,20 @@ func (d *Door) verifyToken(ctx context.Context, in *rawToken) (*verdictOut, erro
 	if err != nil {
 		return nil, err
 	}
+	if spent, err := d.spent(ctx, c); spent || err != nil {
+		return &verdictOut{verdict{Reason: token.Reason(token.ErrSpent)}}, err
+	}
 	return &verdictOut{verdict{
 		Valid: true, Kind: string(c.Kind), TokenID: c.ID, App: c.App, AccessID: c.KeyID, Subject: c.Subject,
 		Resource: c.Resource, Issued: c.Issued, Expires: c.Expires,
 	}}, nil
+}
+
+func (d *Door) spent(ctx context.Context, c token.Claims) (bool, error) {
+	if !c.Once {
+		return false, nil
+	}
+	return d.Records.Spent(ctx, c.ID)
 }
 
 // ours reports whether the caller may hear what is wrong with a token: when it is
