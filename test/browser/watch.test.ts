@@ -108,6 +108,30 @@ inBrowser("plays again after a reload, with a new token", async ({ page }) => {
   assert.notEqual(await step(page, "issued"), first);
 });
 
+inBrowser("comes back after a loss with its resume ticket", async ({ page, requests }) => {
+  await page.goto(demo.page);
+  await plays(page);
+  await page.evaluate(() => {
+    window.peers[0]?.close(); // as when the network goes
+    window.peers[0]?.dispatchEvent(new Event("connectionstatechange"));
+  });
+  assert.match(await step(page, "resumed"), /Back, without a new token/);
+  const start = await frames(page);
+  await until("more frames", async () => (await frames(page)) > start + 10);
+  assert.equal(requests.filter((r) => r.url.includes("/connect-token")).length, 1);
+});
+
+inBrowser("renews its resume ticket every minute", async ({ page, requests }) => {
+  await page.clock.install();
+  await page.goto(demo.page);
+  await plays(page);
+  const posts = () => requests.filter((r) => r.method === "POST").map((r) => r.status);
+  assert.deepEqual(posts(), [201]);
+  await page.clock.runFor(61_000);
+  await until("a renewal", async () => posts().length > 1);
+  assert.deepEqual(posts(), [201, 200]);
+});
+
 inBrowser("ends its session, and connects anew", async ({ page, requests }) => {
   await page.goto(demo.page);
   await plays(page);
