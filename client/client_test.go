@@ -315,12 +315,12 @@ func TestResumesAfterTheNetworkWasLost(t *testing.T) {
 	online(t, s, nil)
 	states := make(chan client.State, 16)
 	line := rendezvoustest.NewLine(t, 10_000_000)
-	s.Offer, s.Answer = rendezvoustest.HideCandidates, line.Enter
+	s.Rewrite(rendezvoustest.HideCandidates, line.Enter)
 	v := conn(t, client.Config{Server: s.URL, OnState: func(st client.State, _ error) { states <- st }})
 	if err := v.Connect(soon(t), rendezvoustest.DeviceID, rendezvoustest.Token); err != nil {
 		t.Fatal(err)
 	}
-	s.Offer, s.Answer = nil, nil
+	s.Rewrite(nil, nil)
 	begin := time.Now()
 	line.Cut()
 	for _, want := range []client.State{client.Connecting, client.Connected, client.Connecting, client.Connected} {

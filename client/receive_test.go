@@ -208,6 +208,7 @@ func TestReadsLinkHeaders(t *testing.T) {
 func FuzzLinks(f *testing.F) {
 	f.Add(`<stun:h>; rel="ice-server", <turn:h>; username="u"; rel=ice-server`)
 	f.Add(`<a>;;;=;="`)
+	f.Add(`<stun>; rel="ice-server"`)
 	f.Fuzz(func(t *testing.T, h string) {
 		for _, s := range links([]string{h}) {
 			if len(s.URLs) != 1 || !strings.Contains(s.URLs[0], ":") {

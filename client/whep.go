@@ -184,10 +184,10 @@ func links(headers []string) []ICEServer {
 			}
 			var params map[string]string
 			params, h = linkParams(rest)
-			scheme, _, _ := strings.Cut(address, ":")
+			scheme, host, _ := strings.Cut(address, ":")
 			switch scheme {
 			case "stun", "stuns", "turn", "turns":
-				if params["rel"] == "ice-server" {
+				if params["rel"] == "ice-server" && host != "" {
 					all = append(all, ICEServer{[]string{address}, params["username"], params["credential"]})
 				}
 			}

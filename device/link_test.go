@@ -76,6 +76,7 @@ func TestNewRefusesBadConfiguration(t *testing.T) {
 }
 
 func TestSessionsOutliveTheServer(t *testing.T) {
+	t.Parallel()
 	s := rendezvoustest.Start(t)
 	s.Lease = 60
 	c, offline, ended := hooks(s)
@@ -104,6 +105,7 @@ func TestSessionsOutliveTheServer(t *testing.T) {
 }
 
 func TestSessionsEndWithTheLease(t *testing.T) {
+	t.Parallel()
 	s := rendezvoustest.Start(t)
 	s.Lease = 1
 	c, _, ended := hooks(s)
@@ -121,6 +123,7 @@ func TestSessionsEndWithTheLease(t *testing.T) {
 }
 
 func TestDrainBringsTheDeviceBackWithItsSessions(t *testing.T) {
+	t.Parallel()
 	s := rendezvoustest.Start(t)
 	c, offline, _ := hooks(s)
 	start(t, s, c)
@@ -142,6 +145,7 @@ func TestDrainBringsTheDeviceBackWithItsSessions(t *testing.T) {
 }
 
 func TestReplacedDeviceStaysAway(t *testing.T) {
+	t.Parallel()
 	s := rendezvoustest.Start(t)
 	c, offline, _ := hooks(s)
 	start(t, s, c)
@@ -174,6 +178,7 @@ func TestUnknownAndBadMessages(t *testing.T) {
 }
 
 func TestKeepaliveKeepsTheConnection(t *testing.T) {
+	t.Parallel()
 	s := rendezvoustest.Start(t)
 	s.Keepalive = 1
 	c, offline, _ := hooks(s)
@@ -202,7 +207,7 @@ func TestServerHearsOfSessions(t *testing.T) {
 func TestAnOfferThatIsNoneIsRefused(t *testing.T) {
 	s := rendezvoustest.Start(t)
 	d := start(t, s, config(s))
-	s.Offer = func(string) string { return "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n" }
+	s.Rewrite(func(string) string { return "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n" }, nil)
 	v := newViewer(t, client.Config{Server: s.URL})
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

@@ -41,7 +41,7 @@ func TestSlowViewerDropsToKeyFrameAndNobodyElseNotices(t *testing.T) {
 	fast.connect(t)
 
 	line := rendezvoustest.NewLine(t, 40_000) // bytes a second; the clip needs 68,000
-	s.Offer, s.Answer = rendezvoustest.HideCandidates, line.Enter
+	s.Rewrite(rendezvoustest.HideCandidates, line.Enter)
 	slow := newViewer(t, client.Config{Server: s.URL})
 	slow.watch(t)
 	slow.connect(t)

@@ -33,15 +33,13 @@ const (
 // Server is the rendezvous. Fields are set before it is used.
 type Server struct {
 	URL       string
-	Keepalive int                     // seconds; 0 means 25
-	Lease     int                     // seconds; 0 means none
-	ClientID  string                  // the one that is bound; empty accepts any
-	BadProof  bool                    // answer with a wrong proof
-	Offer     func(sdp string) string // changes offers on their way; may be nil
-	Answer    func(sdp string) string // changes answers on their way; may be nil
-	Online    chan *Device            // each device that came online
-	Reports   chan signal.Message     // Connected and Closed, in order
-	Trickled  chan string             // fragments clients trickled
+	Keepalive int                 // seconds; 0 means 25
+	Lease     int                 // seconds; 0 means none
+	ClientID  string              // the one that is bound; empty accepts any
+	BadProof  bool                // answer with a wrong proof
+	Online    chan *Device        // each device that came online
+	Reports   chan signal.Message // Connected and Closed, in order
+	Trickled  chan string         // fragments clients trickled
 	http      *httptest.Server
 	t         testing.TB
 
@@ -49,6 +47,8 @@ type Server struct {
 	devices  int        // epochs handed out
 	current  *Device
 	sessions int
+	offer    func(sdp string) string
+	answer   func(sdp string) string
 	tickets  map[string]bool
 	refuse   *httpProblem
 	deleted  []string
@@ -258,6 +258,14 @@ func (s *Server) Refuse(status int, code string) {
 	}
 }
 
+// Rewrite changes the SDP of further offers and answers on their way. Either function
+// may be nil.
+func (s *Server) Rewrite(offer, answer func(sdp string) string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.offer, s.answer = offer, answer
+}
+
 // Deleted lists the sessions clients have deleted.
 func (s *Server) Deleted() []string {
 	s.mu.Lock()
@@ -287,7 +295,7 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request) {
 	}
 	credential := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 	s.mu.Lock()
-	no, d := s.refuse, s.current
+	no, d, changeOffer, changeAnswer := s.refuse, s.current, s.offer, s.answer
 	known := credential == Token || s.tickets[credential]
 	s.sessions++
 	session := fmt.Sprintf("session-%d", s.sessions)
@@ -303,7 +311,7 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request) {
 		no.write(w)
 		return
 	}
-	offer := signal.Offer{Session: session, SDP: rewrite(s.Offer, string(body)), Subject: "user-17", Streams: streams(r)}
+	offer := signal.Offer{Session: session, SDP: rewrite(changeOffer, string(body)), Subject: "user-17", Streams: streams(r)}
 	answer, no := s.ask(r.Context(), d, offer)
 	if no != nil {
 		no.write(w)
@@ -313,7 +321,7 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Location", "/whep/session/"+session)
 	s.ticket(w)
 	w.WriteHeader(http.StatusCreated)
-	io.WriteString(w, rewrite(s.Answer, answer))
+	io.WriteString(w, rewrite(changeAnswer, answer))
 }
 
 func rewrite(f func(string) string, sdp string) string {
