@@ -293,7 +293,11 @@ export class Connection implements Router {
     this.onStreams?.(notice.streams);
     if (this.#state !== "connected") return;
     this.#deliver(peer);
-    for (const route of this.#routes) if (route.stream === undefined) this.#bring(peer, route);
+    // What is there already stays as it is: the application may have paused it.
+    for (const route of this.#routes) {
+      if (route.stream === undefined && this.#sectionOf(peer, route)?.track === undefined)
+        this.#bring(peer, route);
+    }
   }
 
   async #ask(type: "subscribe" | "unsubscribe", stream: number): Promise<void> {
