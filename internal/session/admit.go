@@ -296,3 +296,12 @@ func (g *Gate) Renew(ctx context.Context, id, ticket string) (string, time.Time,
 	}
 	return fresh, end, nil
 }
+
+// Forgo voids the ticket of a session that is over, for a client that leaves for good
+// but was a moment too late to end it.
+func (g *Gate) Forgo(ctx context.Context, id string) error {
+	if err := g.ledger.End(ctx, id, Deleted, true, g.now()); err != nil {
+		return fmt.Errorf("cannot void the ticket of session %s: %w", id, err)
+	}
+	return nil
+}

@@ -8,7 +8,7 @@ import (
 	"github.com/turnpike-rtc/turnpike/internal/access"
 )
 
-// Heartbeat says that a node lives. It is due several times per Lease.
+// Heartbeat says that a node lives. It is due several times per Silence.
 func (s *Store) Heartbeat(ctx context.Context, node string, at time.Time) error {
 	err := s.step(ctx, func(ctx context.Context, b *batch) error {
 		_, err := affect(ctx, b.tx, `INSERT INTO node (id, seen) VALUES ($1, $2)
@@ -61,13 +61,13 @@ func (s *Store) forgetPresence(ctx context.Context) error {
 }
 
 // Presence returns where a device is connected, or ErrUnknown when it is not, or when
-// its node was not heard of within the Lease.
+// its node has been silent.
 func (s *Store) Presence(ctx context.Context, deviceID string) (access.Presence, error) {
 	p := access.Presence{DeviceID: deviceID}
 	var since int64
 	err := s.found(s.db.read.QueryRowContext(ctx, `SELECT node, epoch, client_id, since, source, version FROM presence
 		WHERE device = $1 AND node <> '' AND (since >= $2 OR node IN (SELECT id FROM node WHERE seen >= $2))`,
-		deviceID, millis(time.Now().Add(-Lease))).Scan(&p.Node, &p.Epoch, &p.ClientID, &since, &p.From, &p.Version))
+		deviceID, millis(time.Now().Add(-Silence))).Scan(&p.Node, &p.Epoch, &p.ClientID, &since, &p.From, &p.Version))
 	if err != nil {
 		return access.Presence{}, fmt.Errorf("cannot find device %q online: %w", deviceID, err)
 	}

@@ -10,8 +10,12 @@ import (
 	"github.com/turnpike-rtc/turnpike/token"
 )
 
-// Lease is how long a node may be silent before its sessions and devices count as lost.
-const Lease = 5 * time.Minute
+// Lease is how long a node may be silent before its sessions count as lost, and Silence
+// before its devices do: they come back to another node within seconds.
+const (
+	Lease   = 5 * time.Minute
+	Silence = 30 * time.Second
+)
 
 const entryColumns = `id, app, subject, door, actions, resource, source, node, token_id, key_id, started, expires, ended, reason`
 

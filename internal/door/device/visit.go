@@ -31,7 +31,15 @@ func (d *Door) serveSession(w http.ResponseWriter, r *http.Request) {
 	}
 	defer d.endCall()
 	device, err := token.ParseRemoteID(r.PathValue("id"))
-	if err != nil || !d.living(r, device) {
+	switch {
+	case err != nil:
+		d.noSession(w, r)
+		return
+	case d.living(r, device):
+	case r.Method == http.MethodDelete && d.forgo(r, device):
+		w.WriteHeader(http.StatusOK)
+		return
+	default:
 		d.noSession(w, r)
 		return
 	}
@@ -50,6 +58,24 @@ func (d *Door) serveSession(w http.ResponseWriter, r *http.Request) {
 	default:
 		door.NotAllowed(w, sessionMethods)
 	}
+}
+
+// forgo is DELETE by a client that closed its connection first, so that the device
+// ended the session before: what is left to delete is the resume ticket.
+func (d *Door) forgo(r *http.Request, device string) bool {
+	id := r.PathValue("session")
+	if len(id) > signal.MaxSession {
+		return false
+	}
+	e, err := d.deps.Records.Session(r.Context(), id)
+	if err != nil || e.Door != Name || e.Target != access.DeviceResource(device) || e.Reason == session.Deleted {
+		return false
+	}
+	if err := d.gate.Forgo(r.Context(), id); err != nil {
+		d.log.Warn("cannot void a resume ticket", "session", id, "error", err)
+		return false
+	}
+	return true
 }
 
 // living reports whether the request's session is one of the device, on any node.
