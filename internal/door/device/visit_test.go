@@ -1,4 +1,4 @@
-package device_test
+package device
 
 import (
 	"net/http"
