@@ -93,7 +93,7 @@ func (s *Server) build() (err error) {
 	s.authority = authority.New(s.store, time.Now, s.log)
 	s.gate = session.NewGate(session.Config{Node: s.node, Now: time.Now, Log: s.log}, s.authority, s.ledger, s.authority)
 	s.metrics.MustRegister(inside{s.gate})
-	s.rtc = rtc.New(rtc.Config{UDP: s.config.Media.UDP, TCP: s.config.Media.TCP, Log: s.log})
+	s.rtc = rtc.New(rtc.Config{UDP: s.config.Media.UDP, TCP: s.config.Media.TCP, Metrics: s.metrics, Log: s.log})
 	if s.web, err = door.NewWeb(s.webConfig(), s.log); err != nil {
 		return err
 	}
