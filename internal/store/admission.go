@@ -131,7 +131,7 @@ func (b *batch) spend(ctx context.Context, works []*work) (held map[string]strin
 // claimed inserts claims and returns the ids that belong to their claimant: those that
 // are new, and those it had before, by an attempt whose answer was lost.
 func (b *batch) claimed(ctx context.Context, rows []any) (map[string]bool, error) {
-	result, err := b.tx.QueryContext(ctx, `INSERT INTO spent (id, claimant, till) VALUES `+places(len(rows)/3, 3)+`
+	result, err := b.tx.QueryContext(ctx, `INSERT INTO spent (id, claimant, till) VALUES `+b.places(len(rows)/3, 3)+`
 		ON CONFLICT (id) DO UPDATE SET till = spent.till WHERE spent.claimant = excluded.claimant RETURNING id`, rows...)
 	if err != nil {
 		return nil, err
