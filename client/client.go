@@ -93,8 +93,7 @@ type ICEServer struct {
 type Config struct {
 	Server string       // address of the server: http or https, host and port
 	HTTP   *http.Client // nil means http.DefaultClient
-	// ICEServers help to find a way to the device. Those the server names are added
-	// when the connection resumes; they come too late for the first time.
+	// ICEServers help to find a way to the device, besides those the server names.
 	ICEServers []ICEServer
 	NoResume   bool         // do not resume after a loss; go to Disconnected with ErrLost
 	Log        *slog.Logger // nil discards
@@ -283,7 +282,7 @@ func (c *Conn) Connect(ctx context.Context, remoteID, connectToken string) error
 	defer cancel()
 	defer context.AfterFunc(life, cancel)() // Close ends a Connect under way
 
-	p, s, err := c.open(ctx, id, connectToken, nil)
+	p, s, err := c.open(ctx, id, connectToken)
 	if err != nil {
 		stop()
 		c.setState(Disconnected, err)

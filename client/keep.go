@@ -18,22 +18,25 @@ const (
 
 // open makes one peer connection with one presentation of a credential, and waits
 // until it is up. On failure nothing is left.
-func (c *Conn) open(ctx context.Context, device, credential string, servers []ICEServer) (*peer, *session, error) {
-	p, err := c.newPeer(append(servers, c.config.ICEServers...))
+func (c *Conn) open(ctx context.Context, device, credential string) (*peer, *session, error) {
+	p, err := c.newPeer()
 	if err != nil {
 		return nil, nil, err
 	}
-	offer, err := p.offer(ctx)
-	if err != nil {
-		p.close()
-		return nil, nil, err
-	}
-	s, err := c.post(ctx, device, credential, offer, p.wanted())
+	offer, err := p.offer()
 	if err != nil {
 		p.close()
 		return nil, nil, err
 	}
-	if err := p.connect(ctx, s); err != nil {
+	s, err := c.post(ctx, device, credential, offer.SDP, p.wanted())
+	if err != nil {
+		p.close()
+		return nil, nil, err
+	}
+	if err = p.gather(offer, s.servers); err == nil {
+		err = p.connect(ctx, s)
+	}
+	if err != nil {
 		p.close()
 		c.leave(s)
 		return nil, nil, err
@@ -130,7 +133,7 @@ func (c *Conn) resume(life context.Context, device string, s *session) (*peer, *
 		case <-timer.C:
 		}
 		ctx, cancel := context.WithTimeout(life, min(requestTimeout, left))
-		p, next, err := c.open(ctx, device, ticket, s.servers)
+		p, next, err := c.open(ctx, device, ticket)
 		cancel()
 		if err == nil {
 			return p, next, nil

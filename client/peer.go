@@ -21,10 +21,8 @@ import (
 	"github.com/turnpike-rtc/turnpike/internal/signal"
 )
 
-const (
-	gatherTime  = 50 * time.Millisecond // candidates found later are trickled
-	channelTime = 2 * time.Second       // a device without data channels is given up waiting for
-)
+// channelTime is how long a device without data channels is waited for.
+const channelTime = 2 * time.Second
 
 // peer is one peer connection with the device. A resumed connection is a new one.
 type peer struct {
@@ -56,7 +54,7 @@ type peer struct {
 	pending  map[int64]chan signal.Message
 }
 
-func (c *Conn) newPeer(servers []ICEServer) (*peer, error) {
+func (c *Conn) newPeer() (*peer, error) {
 	p := &peer{
 		conn: c, offered: make(map[uint8]bool), order: make(map[media.Kind][]int),
 		up: make(chan struct{}), open: make(chan struct{}), lost: make(chan struct{}),
@@ -68,11 +66,7 @@ func (c *Conn) newPeer(servers []ICEServer) (*peer, error) {
 		p.cancel()
 		return nil, err
 	}
-	var config webrtc.Configuration
-	for _, s := range servers {
-		config.ICEServers = append(config.ICEServers, webrtc.ICEServer{URLs: s.URLs, Username: s.Username, Credential: s.Credential})
-	}
-	if p.pc, err = api.NewPeerConnection(config); err != nil {
+	if p.pc, err = api.NewPeerConnection(webrtc.Configuration{ICEServers: iceServers(c.config.ICEServers)}); err != nil {
 		p.cancel()
 		return nil, fmt.Errorf("cannot make peer connection: %w", err)
 	}
@@ -161,35 +155,35 @@ func (p *peer) wanted() signal.Wanted {
 	return signal.Wanted{Video: append([]int(nil), p.order[media.Video]...), Audio: append([]int(nil), p.order[media.Audio]...)}
 }
 
-// offer makes the SDP offer with the candidates found in gatherTime.
-func (p *peer) offer(ctx context.Context) (string, error) {
-	gathered := webrtc.GatheringCompletePromise(p.pc)
+// offer makes the SDP offer. It has no candidates yet: how they are found, the server
+// says with its answer, and they are trickled.
+func (p *peer) offer() (webrtc.SessionDescription, error) {
 	offer, err := p.pc.CreateOffer(nil)
 	if err != nil {
-		return "", fmt.Errorf("cannot make offer: %w", err)
+		return offer, fmt.Errorf("cannot make offer: %w", err)
+	}
+	return offer, nil
+}
+
+// gather begins to look for candidates, with the help of the servers that the answer
+// names.
+func (p *peer) gather(offer webrtc.SessionDescription, servers []ICEServer) error {
+	config := p.pc.GetConfiguration()
+	config.ICEServers = append(config.ICEServers, iceServers(servers)...)
+	if err := p.pc.SetConfiguration(config); err != nil {
+		return fmt.Errorf("cannot use the server's ICE servers: %w", err)
 	}
 	if err := p.pc.SetLocalDescription(offer); err != nil {
-		return "", fmt.Errorf("cannot make offer: %w", err)
+		return fmt.Errorf("cannot make offer: %w", err)
 	}
-	timer := time.NewTimer(gatherTime)
-	defer timer.Stop()
-	select {
-	case <-gathered:
-	case <-timer.C:
-	case <-ctx.Done():
-		return "", ctx.Err()
+	return nil
+}
+
+func iceServers(servers []ICEServer) (all []webrtc.ICEServer) {
+	for _, s := range servers {
+		all = append(all, webrtc.ICEServer{URLs: s.URLs, Username: s.Username, Credential: s.Credential})
 	}
-	text := p.pc.LocalDescription().SDP
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	late := p.trickled[:0]
-	for _, c := range p.trickled {
-		if !strings.Contains(text, c) {
-			late = append(late, c)
-		}
-	}
-	p.trickled = late
-	return text, nil
+	return all
 }
 
 // connect sets the answer and waits until the connection is up.
@@ -234,8 +228,8 @@ func (p *peer) candidate(c *webrtc.ICECandidate) {
 	}
 }
 
-// trickle sends the candidates that came after the offer. Without them another path
-// may still be found, so errors are only noted.
+// trickle sends the candidates as they are found. Without them another path may still
+// be found, so errors are only noted.
 func (p *peer) trickle(s *session) {
 	for {
 		p.mu.Lock()
