@@ -52,6 +52,8 @@ real_parts() {
   command -v nats-server >/dev/null || [ -x /usr/sbin/nats-server ] || packages+=(nats-server)
   ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || packages+=(postgresql)
   /usr/bin/python3 -c 'import aiortc' 2>/dev/null || packages+=(python3-aiortc)
+  command -v ip >/dev/null || packages+=(iproute2)
+  command -v nft >/dev/null || packages+=(nftables)
   command -v curl >/dev/null || packages+=(curl)
   command -v openssl >/dev/null || packages+=(openssl)
   [ ${#packages[@]} -eq 0 ] && return
