@@ -39,7 +39,7 @@ type Server struct {
 	BadProof  bool                // answer with a wrong proof
 	Online    chan *Device        // each device that came online
 	Reports   chan signal.Message // Connected and Closed, in order
-	Trickled  chan string         // fragments clients trickled
+	Trickled  chan string         // the first fragments clients trickled, as many as it holds
 	http      *httptest.Server
 	t         testing.TB
 
@@ -388,7 +388,10 @@ func (s *Server) renew(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) trickle(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(io.LimitReader(r.Body, signal.MaxFragment))
-	s.Trickled <- string(body)
+	select {
+	case s.Trickled <- string(body):
+	default:
+	}
 	s.Tell(signal.Candidate{Session: r.PathValue("id"), Fragment: string(body)})
 	w.WriteHeader(http.StatusNoContent)
 }
