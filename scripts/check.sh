@@ -28,7 +28,7 @@ step TypeScript types and lint
 npm run --silent check
 
 step race tests
-go test -race -timeout 30m ./...
+go test -race -timeout 15m ./...
 
 step known vulnerabilities
 report=$(mktemp)

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 step() { printf '\n== %s\n' "$*"; }
 
 step 'Go packages: unit tests, race detector, fuzz seeds, shape of the code, both databases, both buses'
-go test -race -timeout 30m ./...
+go test -race -timeout 15m ./...
 
 step 'TypeScript: units, and the client against a device in Chromium'
 npm test
