@@ -120,6 +120,39 @@ func TestLogsHoldNoSecrets(t *testing.T) {
 	}
 }
 
+func TestDrainServesWhoIsUnderWay(t *testing.T) {
+	n := startNode(t)
+	h := n.newHouse("garage", "CAM01")
+	device := h.startDevice(n)
+	device.Process.Signal(syscall.SIGSTOP) // it will not answer for a while
+	answered := make(chan int, 1)
+	go func() {
+		status, _, _ := whep(t, n.url, "CAM01", h.token(n), offer(t))
+		answered <- status
+	}()
+	eventually(t, "the caller to be let in", func() bool { return strings.Contains(n.cli("session", "list"), "user-17") })
+	n.cmd.Process.Signal(syscall.SIGTERM)
+	eventually(t, "the server to say that it drains", func() bool {
+		status, _ := get(t, n.url+"/readyz")
+		return status == http.StatusServiceUnavailable
+	})
+	if status, p, header := whep(t, n.url, "CAM01", "v1.x.y", offer(t)); status != 503 || p.Code != "draining" || header.Get("Retry-After") == "" {
+		t.Errorf("a new caller was answered %d %q, want 503 draining with Retry-After", status, p.Code)
+	}
+	device.Process.Signal(syscall.SIGCONT)
+	if status := <-answered; status != http.StatusCreated {
+		t.Errorf("the caller under way was answered %d, want 201", status)
+	}
+	select {
+	case <-n.gone:
+		if n.code != 0 {
+			t.Errorf("the server ended with %d, want 0", n.code)
+		}
+	case <-time.After(patient):
+		t.Error("the server goes on")
+	}
+}
+
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	n := startNode(t, "--drain", "5m")
 	held, err := http.NewRequest(http.MethodPost, n.url+"/whep/device/CAM01", neverEnding{})

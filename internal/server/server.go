@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -109,7 +108,7 @@ func (s *Server) webConfig() door.Config {
 	c := s.config
 	w := door.Config{
 		HTTP: c.HTTP, CertFile: c.TLS.Cert, KeyFile: c.TLS.Key, SelfSigned: c.Dev,
-		Operator: SocketPath(c.Data), TrustedProxies: c.Proxies, Drain: c.Drain, Metrics: s.metrics,
+		Operator: SocketPath(c.Data), TrustedProxies: c.Proxies, Drain: lastCall, Metrics: s.metrics,
 	}
 	if c.servesTLS() {
 		w.HTTPS = c.HTTPS
@@ -140,36 +139,48 @@ func (s *Server) Addr(name string) string {
 // configuration allows, and closes what New opened. A second call is not allowed.
 func (s *Server) Run(ctx context.Context) error {
 	err := s.serve(ctx)
+	if errors.Is(err, errStuck) {
+		return err // what holds on still uses what would be closed
+	}
 	s.gate.Close()
 	return errors.Join(err, s.close())
 }
 
+// When the doors have stopped, what is left are requests for pages and to the API.
+const (
+	lastCall = 2 * time.Second // to finish them
+	closing  = 3 * time.Second // for everything else to stop
+)
+
+// errStuck is a stop that took longer than it may. The process had better end.
+var errStuck = errors.New("cannot stop in time: some callers or parts hold on")
+
+// serve runs the parts until ctx ends. The doors stop first, so that while they send
+// their callers away everybody else is told that the server drains.
 func (s *Server) serve(ctx context.Context) error {
 	if err := errors.Join(s.rtc.Open(), s.web.Open()); err != nil {
 		return err
 	}
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	var parts sync.WaitGroup
-	start := func(name string, serve func(context.Context) error) {
-		parts.Go(func() {
-			if err := serve(ctx); err != nil && ctx.Err() == nil {
-				fail(fmt.Errorf("%s: %w", name, err))
-			}
-		})
-	}
-	start("authority", s.authority.Run)
-	start("housekeeping", s.keepHouse)
-	start("media", s.rtc.Serve)
-	start("web", s.web.Serve)
-	for _, d := range s.doors {
-		start("door", d.Serve)
+	house, doors := newCrew(ctx, fail), newCrew(ctx, fail)
+	house.start("authority", s.authority.Run)
+	house.start("housekeeping", s.keepHouse)
+	house.start("media", s.rtc.Serve)
+	house.start("web", s.web.Serve)
+	for i, d := range s.doors {
+		doors.start(s.config.doors[i].name, d.Serve)
 	}
 	s.log.Info("serving", "version", Version, "http", s.Addr("http"), "https", s.Addr("https"))
 	close(s.ready)
+
 	<-ctx.Done()
 	s.draining.Store(true)
-	parts.Wait()
+	s.log.Info("draining", "for at most", s.config.Drain)
+	stopped := doors.stop(s.config.Drain)
+	if !house.stop(lastCall+closing) || !stopped {
+		return errStuck
+	}
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		return err
 	}
