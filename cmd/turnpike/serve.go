@@ -31,7 +31,7 @@ the time of --drain. A second one ends it at once.`,
 			return err
 		}
 		if err := s.Run(c.Context()); err != nil {
-			return fmt.Errorf("cannot go on serving: %w", err)
+			return fmt.Errorf("cannot serve: %w", err)
 		}
 		return nil
 	}
@@ -48,8 +48,8 @@ func settingFlags(f *pflag.FlagSet) func() map[string]string {
 			continue // a flag of every command
 		}
 		paths[o.Flag()] = o.Path
-		f.String(o.Flag(), o.Default, o.Usage)
-		if o.Bool() {
+		f.Var(&setting{o.Default, o.Type()}, o.Flag(), o.Usage)
+		if o.Type() == "bool" {
 			f.Lookup(o.Flag()).NoOptDefVal = "true"
 		}
 	}
@@ -62,4 +62,19 @@ func settingFlags(f *pflag.FlagSet) func() map[string]string {
 		})
 		return given
 	}
+}
+
+// setting is a flag whose text the server reads, by the same rules as in the
+// environment and in the file.
+type setting struct{ text, kind string }
+
+func (s *setting) String() string { return s.text }
+
+// Type is shown in help texts.
+func (s *setting) Type() string { return s.kind }
+
+// Set keeps the text.
+func (s *setting) Set(text string) error {
+	s.text = text
+	return nil
 }

@@ -197,6 +197,8 @@ func (c *Config) check() error {
 		return errors.New("cannot use both bus and cluster.listen: an external bus joins the nodes already")
 	case c.Cluster.Listen != "" && c.Cluster.Secret == "":
 		return errors.New("cannot join nodes without cluster.secret: choose one and set it on every node")
+	case c.Drain < time.Second:
+		return errors.New("cannot stop in less than a second: set drain to 1s or more")
 	}
 	if _, err := c.level(); err != nil {
 		return err

@@ -67,6 +67,7 @@ func TestWrongSettingsSayWhatToDo(t *testing.T) {
 		"bad level":          {file: "log: {level: loud}", wants: []string{"log.level", "debug"}},
 		"bad format":         {file: "log: {format: xml}", wants: []string{"log.format", "json"}},
 		"cluster, no secret": {file: "cluster: {listen: ':6222'}", wants: []string{"cluster.secret"}},
+		"no time to stop":    {file: "drain: 0s", wants: []string{"drain", "1s"}},
 		"two buses":          {file: "bus: nats://x\ncluster: {listen: ':1', secret: abcdefgh}", wants: []string{"both"}},
 	} {
 		t.Run(name, func(t *testing.T) {

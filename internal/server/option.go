@@ -26,8 +26,17 @@ func (o Option) Env() string {
 	return "TURNPIKE_" + strings.ToUpper(strings.ReplaceAll(o.Path, ".", "_"))
 }
 
-// Bool reports whether the flag may stand without a value.
-func (o Option) Bool() bool { return o.value.Kind() == reflect.Bool }
+// Type is the kind of value, for help texts: "string", "bool", "int", "duration" or
+// "list". A flag of type bool may stand without a value.
+func (o Option) Type() string {
+	switch o.value.Interface().(type) {
+	case time.Duration:
+		return "duration"
+	case []string:
+		return "list"
+	}
+	return o.value.Kind().String()
+}
 
 // options lists the settings below a struct. Fields carry a yaml tag (the name)
 // and a usage tag; nested structs become dotted paths.

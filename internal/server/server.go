@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -159,6 +160,9 @@ var errStuck = errors.New("cannot stop in time: some callers or parts hold on")
 // their callers away everybody else is told that the server drains.
 func (s *Server) serve(ctx context.Context) error {
 	if err := errors.Join(s.rtc.Open(), s.web.Open()); err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			err = fmt.Errorf("%w; stop the program that has the address, or set another one: http, https, media.udp, media.tcp", err)
+		}
 		return err
 	}
 	ctx, fail := context.WithCancelCause(ctx)
