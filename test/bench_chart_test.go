@@ -215,7 +215,7 @@ func (c chart) endsAbove(y float64) bool {
 func (l limit) draw(b *strings.Builder, p plan, below bool) {
 	if l.upright {
 		line(b, "aim", p.x(l.at), marginTop, p.x(l.at), chartHeight-marginLow)
-		text(b, p.x(l.at)+6, chartHeight-marginLow-8, "aim", "start", l.label)
+		text(b, p.x(l.at)-6, chartHeight-marginLow-8, "aim", "end", l.label)
 		return
 	}
 	line(b, "aim", marginLeft, p.y(l.at), chartWidth-marginRight, p.y(l.at))
