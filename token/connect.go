@@ -74,9 +74,9 @@ func sign(c Connect, s Secrets) (string, error) {
 	if !ValidSecret(s.App) {
 		return "", fmt.Errorf("cannot sign connect token: secret key: %w", ErrMalformed)
 	}
-	payload := base64.RawURLEncoding.AppendEncode(nil, c.appendPayload(nil))
+	payload := base64.RawURLEncoding.EncodeToString(c.appendPayload(nil))
 	sig := signature(payload, s)
-	return connectVersion + "." + string(payload) + "." + base64.RawURLEncoding.EncodeToString(sig[:]), nil
+	return connectVersion + "." + payload + "." + base64.RawURLEncoding.EncodeToString(sig[:]), nil
 }
 
 const (
@@ -105,24 +105,14 @@ func (c Connect) flaw() string {
 // signature computes the outer signature over payload, the base64url text. The
 // inner one goes in as text (protocol/token.md, section 2). Without a device
 // secret it is the one-key scheme.
-func signature(payload []byte, s Secrets) [sha256.Size]byte {
+func signature(payload string, s Secrets) [sha256.Size]byte {
 	if s.Device == "" {
 		return mac(s.App, payload)
 	}
-	text := make([]byte, 0, len(payload)+1+signatureText)
 	inner := mac(s.Device, payload)
-	text = append(append(text, payload...), '.')
+	var room [MaxConnect]byte
+	text := append(append(room[:0], payload...), '.')
 	return mac(s.App, base64.RawURLEncoding.AppendEncode(text, inner[:]))
-}
-
-// signatureText is the length of a signature in base64url.
-const signatureText = 43
-
-func mac(key string, text []byte) (sum [sha256.Size]byte) {
-	h := hmac.New(sha256.New, []byte(key))
-	h.Write(text)
-	h.Sum(sum[:0])
-	return sum
 }
 
 // ParsedConnect is a connect token whose form is right and whose signature has
@@ -216,9 +206,8 @@ func (p ParsedConnect) signed(s Secrets, oneKey bool) bool {
 	if s.App == "" {
 		return false
 	}
-	payload := []byte(p.payload)
 	if s.Device != "" {
-		want := signature(payload, s)
+		want := signature(p.payload, s)
 		if hmac.Equal(p.sig[:], want[:]) {
 			return true
 		}
@@ -226,7 +215,7 @@ func (p ParsedConnect) signed(s Secrets, oneKey bool) bool {
 	if !oneKey {
 		return false
 	}
-	want := signature(payload, Secrets{App: s.App})
+	want := signature(p.payload, Secrets{App: s.App})
 	return hmac.Equal(p.sig[:], want[:])
 }
 

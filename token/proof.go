@@ -33,6 +33,6 @@ func ServerProof(secret, deviceNonce, serverNonce string) string {
 }
 
 func proof(secret, text string) string {
-	sum := mac(secret, []byte(text))
+	sum := mac(secret, text)
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
