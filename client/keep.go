@@ -144,5 +144,8 @@ func (c *Conn) resume(life context.Context, device string, s *session) (*peer, *
 		}
 		c.config.Log.Info("cannot resume yet", "device", device, "error", err)
 		wait = min(max(2*wait, resumeFirst), resumeLongest)
+		if no != nil {
+			wait = max(wait, no.RetryAfter)
+		}
 	}
 }

@@ -242,15 +242,21 @@ func FuzzFragmentAndAnswers(f *testing.F) {
 }
 
 func TestErrorTellsFinalFromPassing(t *testing.T) {
-	for status, want := range map[int]bool{
-		http.StatusUnauthorized: true, http.StatusForbidden: true, http.StatusBadRequest: true,
-		http.StatusNotFound: false, http.StatusTooManyRequests: false, http.StatusServiceUnavailable: false, http.StatusGatewayTimeout: false,
+	for e, want := range map[Error]bool{
+		{Status: 401, Code: "token_refused"}: true, {Status: 403, Code: "forbidden"}: true, {Status: 400, Code: "bad_request"}: true,
+		{Status: 404, Code: "not_found"}: true, {Status: 404, Code: "device_offline"}: false, {Status: 429}: false,
+		{Status: 503}: false, {Status: 504}: false,
 	} {
-		if e := (&Error{Status: status}); e.final() != want {
-			t.Errorf("%d: final is %v", status, e.final())
+		if e.final() != want {
+			t.Errorf("%v: final is %v", &e, e.final())
 		}
 	}
-	if got := (&Error{401, "token_refused", "get a new one"}).Error(); !bytes.Contains([]byte(got), []byte("token_refused")) {
+	for text, want := range map[string]time.Duration{"": 0, "7": 7 * time.Second, "-1": 0, "soon": 0, "999999": time.Hour} {
+		if got := retryAfter(http.Header{"Retry-After": {text}}); got != want {
+			t.Errorf("Retry-After %q is %v, want %v", text, got, want)
+		}
+	}
+	if got := (&Error{Status: 401, Code: "token_refused", Detail: "get a new one"}).Error(); !bytes.Contains([]byte(got), []byte("token_refused")) {
 		t.Errorf("got %q", got)
 	}
 }

@@ -21,6 +21,8 @@ type Error struct {
 	Status int    // HTTP status
 	Code   string // stable: "token_refused", "token_expired", "forbidden", "device_offline", "device_refused", …
 	Detail string // for people: what to do
+
+	RetryAfter time.Duration // how long to wait before trying again; 0 when the server did not say
 }
 
 func (e *Error) Error() string {
@@ -32,11 +34,7 @@ func (e *Error) Error() string {
 
 // final reports whether trying again with the same credential is useless.
 func (e *Error) final() bool {
-	switch e.Status {
-	case http.StatusTooManyRequests, http.StatusNotFound:
-		return false
-	}
-	return e.Status < 500
+	return e.Status < 500 && e.Status != http.StatusTooManyRequests && e.Code != "device_offline"
 }
 
 // session is an open WHEP session (protocol/device.md, 2).
@@ -148,12 +146,23 @@ func send(ctx context.Context, h *http.Client, method, target string, header htt
 		return nil, "", fmt.Errorf("cannot read answer: %w", err)
 	}
 	if resp.StatusCode != want {
-		return nil, "", problem(resp.StatusCode, text)
+		no := problem(resp.StatusCode, text)
+		no.RetryAfter = retryAfter(resp.Header)
+		return nil, "", no
 	}
 	if len(text) > signal.MaxSDP {
 		return nil, "", fmt.Errorf("cannot use answer: longer than %d bytes", signal.MaxSDP)
 	}
 	return resp, string(text), nil
+}
+
+// retryAfter reads Retry-After in seconds (RFC 9110, 10.2.3), of up to an hour.
+func retryAfter(h http.Header) time.Duration {
+	seconds, err := strconv.Atoi(h.Get("Retry-After"))
+	if err != nil || seconds < 0 {
+		return 0
+	}
+	return min(time.Duration(seconds)*time.Second, time.Hour)
 }
 
 // problem reads RFC 9457 problem details.

@@ -72,7 +72,7 @@ func delay(attempt int, err error) time.Duration {
 	}
 	whole := min(shortestDelay<<min(attempt, 5), longestDelay)
 	switch websocket.CloseStatus(err) {
-	case signal.CloseReplaced, signal.CloseRefused, signal.CloseConflict:
+	case signal.CloseReplaced, signal.CloseRefused, signal.CloseConflict, signal.CloseSlowDown:
 		whole = longestDelay
 	}
 	return whole/2 + rand.N(whole/2+1)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	sdk "github.com/turnpike-rtc/turnpike/device"
 )
 
 // Exit codes, documented in the help text of the root command.
@@ -57,7 +59,7 @@ func (sh *shell) report(err error) int {
 		return exitUsage
 	case errors.Is(err, errUnreachable):
 		return exitUnreachable
-	case errors.Is(err, errRefused):
+	case errors.Is(err, errRefused), errors.Is(err, sdk.ErrRefused), errors.Is(err, sdk.ErrClientID), errors.Is(err, sdk.ErrServer):
 		return exitRefused
 	case errors.As(err, &answer) && answer.Status < http.StatusInternalServerError:
 		return exitRefused

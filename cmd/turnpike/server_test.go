@@ -87,7 +87,7 @@ func TestDeviceWithAWrongLicenseIsToldSo(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := c.run("device", "run", "--license", "CAM01,wrong-secret", "--server", "http://"+at, "--audio", sound)
-	if r.code != exitFailed || !strings.Contains(r.err, "unknown or disabled") || strings.Contains(r.err, "wrong-secret") {
+	if r.code != exitRefused || !strings.Contains(r.err, "unknown or disabled") || strings.Contains(r.err, "wrong-secret") {
 		t.Errorf("exit code %d: %s", r.code, r.err)
 	}
 }

@@ -39,6 +39,7 @@ type Entry struct {
 
 // Event is one line of the audit trail.
 type Event struct {
+	ID       string    `json:"id,omitempty"` // given by the store; where to read on
 	At       time.Time `json:"at"`
 	App      string    `json:"app,omitempty"`
 	Kind     string    `json:"kind"`             // "admitted", "refused", "ended", "issued", "revoked", "created", …

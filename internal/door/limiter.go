@@ -41,7 +41,11 @@ func (l *Limiter) Blocked(a netip.Addr) (time.Duration, bool) {
 	if l.cur[k]+l.old[k] < refusalsAllowed {
 		return 0, false
 	}
-	return l.turned.Add(refusalWindow).Sub(now), true
+	end := l.turned.Add(refusalWindow)
+	if l.cur[k] >= refusalsAllowed {
+		end = end.Add(refusalWindow) // they still count when this window is the old one
+	}
+	return end.Sub(now), true
 }
 
 // Refused counts one refusal.

@@ -43,7 +43,7 @@ func usualTimeouts() timeouts {
 }
 
 const (
-	maxHeader    = 16 << 10
+	maxHeader    = 12 << 10 // net/http adds 4 KiB
 	defaultDrain = 10 * time.Second
 )
 

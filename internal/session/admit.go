@@ -44,7 +44,7 @@ func (g *Gate) admit(ctx context.Context, credential string, r access.Request, r
 	}
 	if ready != nil {
 		if err := ready(ctx, grant); err != nil {
-			return nil, claims, err
+			return nil, claims, g.notReady(ctx, claims, err)
 		}
 	}
 	s := g.newSession(claims, grant)
@@ -59,6 +59,25 @@ func (g *Gate) admit(ctx context.Context, credential string, r access.Request, r
 	}
 	g.resumed(s.Replaces)
 	return s, claims, nil
+}
+
+// errSpentBefore is ErrSpent where no commit decided it, and so none wrote it down.
+var errSpentBefore = fmt.Errorf("%w before", token.ErrSpent)
+
+// notReady is what to answer when the door's condition fails. To a token that was
+// spent the condition does not matter: its holder must not hear to try it again.
+func (g *Gate) notReady(ctx context.Context, claims token.Claims, err error) error {
+	if !claims.Once {
+		return err
+	}
+	spent, failed := g.ledger.Spent(ctx, claims.ID)
+	switch {
+	case failed != nil:
+		return failed
+	case spent:
+		return errSpentBefore
+	}
+	return err
 }
 
 // settle makes the admission of s durable and opens it, or leaves no trace of it.
@@ -178,7 +197,7 @@ func (g *Gate) undo(ctx context.Context, s *Session, reason string) {
 // noteRefusal writes a refusal to the audit trail. Claims are what the credential
 // said, which need not be true; the reason tells.
 func (g *Gate) noteRefusal(ctx context.Context, claims token.Claims, r access.Request, err error) {
-	if errors.Is(err, token.ErrSpent) {
+	if errors.Is(err, token.ErrSpent) && !errors.Is(err, errSpentBefore) {
 		return // the ledger wrote it down in the commit that decided it
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ledgerTimeout)

@@ -60,6 +60,7 @@ type admissions interface {
 	Admit(ctx context.Context, a access.Admission) (revision int64, err error)
 	Abort(ctx context.Context, session, reason string, at time.Time) error
 	End(ctx context.Context, session, reason string, voidTicket bool, at time.Time) error
+	Spent(ctx context.Context, tokenID string) (bool, error)
 }
 
 type tenure interface {

@@ -208,7 +208,7 @@ func (h *house) rowEnded(id, reason string) {
 func (h *house) events(kind string, n int) []access.Event {
 	h.t.Helper()
 	for end := time.Now().Add(deadline); ; time.Sleep(5 * time.Millisecond) {
-		all, err := h.store.Events(context.Background(), "", time.Time{}, 1000)
+		all, err := h.store.Events(context.Background(), "", "", 1000)
 		h.must(err)
 		var found []access.Event
 		for _, e := range all {

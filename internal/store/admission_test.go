@@ -32,7 +32,7 @@ func admit(t testing.TB, ctx context.Context, s *store.Store, a access.Admission
 // trail returns kind and reason of the app's audit events, the oldest first.
 func trail(t testing.TB, ctx context.Context, s *store.Store) (lines []string) {
 	t.Helper()
-	events := value(s.Events(ctx, "shop", time.Time{}, 0))(t)
+	events := value(s.Events(ctx, "shop", "", 0))(t)
 	for i := range events {
 		e := events[len(events)-1-i]
 		lines = append(lines, e.Session+" "+e.Kind+" "+e.Reason)
@@ -55,8 +55,8 @@ func TestAdmitsOnceAndSaysSo(t *testing.T) {
 		_, err = s.Session(ctx, "s2")
 		want(t, err, token.ErrUnknown)
 		same(t, trail(t, ctx, s), []string{"s1 admitted ", "s2 refused spent"})
-		e := value(s.Events(ctx, "shop", time.Time{}, 1))(t)[0]
-		same(t, e, access.Event{At: at.Add(time.Second), App: "shop", Kind: "refused", Reason: "spent", Door: "device",
+		e := value(s.Events(ctx, "shop", "", 1))(t)[0]
+		same(t, e, access.Event{ID: e.ID, At: at.Add(time.Second), App: "shop", Kind: "refused", Reason: "spent", Door: "device",
 			Action: access.Connect, Resource: "device:cam", Subject: "ann", TokenID: "t1", KeyID: "k1", Session: "s2",
 			From: "192.0.2.1:4711", Node: "n1"})
 	})

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/turnpike-rtc/turnpike/internal/access"
 )
@@ -38,15 +37,19 @@ func (b *batch) writeEvents(ctx context.Context) error {
 }
 
 // Events returns up to limit lines (at most and by default 1000) of an app's audit
-// trail from before a moment, the latest first; the zero moment means from the end. An
-// empty app means those of all, and those of none.
-func (s *Store) Events(ctx context.Context, app string, before time.Time, limit int) ([]access.Event, error) {
-	end := int64(1<<63 - 1)
-	if !before.IsZero() {
-		end = millis(before)
+// trail, the latest first, beginning behind the line with the id before; empty means
+// with the last one. An empty app means those of all, and those of none.
+func (s *Store) Events(ctx context.Context, app, before string, limit int) ([]access.Event, error) {
+	at, id := int64(1<<63-1), ""
+	if before != "" {
+		err := s.db.read.QueryRowContext(ctx, `SELECT at, id FROM audit WHERE id = $1`, before).Scan(&at, &id)
+		if err := s.found(err); err != nil {
+			return nil, fmt.Errorf("cannot find audit event %q: %w", before, err)
+		}
 	}
-	all, err := list(ctx, s, scanEvent, `SELECT `+auditColumns+` FROM audit
-		WHERE `+ofApp(app)+` AND at < $2 ORDER BY at DESC, id DESC LIMIT $3`, app, end, limited(limit, 1000))
+	all, err := list(ctx, s, scanEvent, `SELECT id, `+auditColumns+` FROM audit
+		WHERE `+ofApp(app)+` AND (at < $2 OR at = $2 AND id < $3) ORDER BY at DESC, id DESC LIMIT $4`,
+		app, at, id, limited(limit, 1000))
 	if err != nil {
 		return nil, fmt.Errorf("cannot list audit events of app %q: %w", app, err)
 	}
@@ -56,7 +59,7 @@ func (s *Store) Events(ctx context.Context, app string, before time.Time, limit 
 func scanEvent(row scanner) (e access.Event, err error) {
 	var at int64
 	var action string
-	err = row.Scan(&at, &e.App, &e.Kind, &e.Reason, &e.Door, &action, &e.Resource, &e.Subject, &e.TokenID, &e.KeyID,
+	err = row.Scan(&e.ID, &at, &e.App, &e.Kind, &e.Reason, &e.Door, &action, &e.Resource, &e.Subject, &e.TokenID, &e.KeyID,
 		&e.Session, &e.From, &e.Node, &e.Actor)
 	e.At, e.Action = moment(at), access.Action(action)
 	return e, err

@@ -88,7 +88,7 @@ func TestAFullQueueMakesCallersWaitAndLosesNothing(t *testing.T) {
 	release()
 	check(t, s.Close())
 	s = storetest.Open(t, c)
-	same(t, len(value(s.Events(t.Context(), "shop", time.Time{}, 0))(t)), queued)
+	same(t, len(value(s.Events(t.Context(), "shop", "", 0))(t)), queued)
 }
 
 func TestCloseWritesWhatIsQueued(t *testing.T) {
@@ -103,7 +103,7 @@ func TestCloseWritesWhatIsQueued(t *testing.T) {
 			_, err := s.Admit(t.Context(), admission("s1", "t1", start()))
 			want(t, err, store.ErrClosed)
 			s = storetest.Open(t, c)
-			same(t, len(value(s.Events(t.Context(), "shop", time.Time{}, 0))(t)), 500)
+			same(t, len(value(s.Events(t.Context(), "shop", "", 0))(t)), 500)
 		})
 	}
 }
@@ -287,7 +287,7 @@ func TestNotesSurviveAnOutage(t *testing.T) {
 	p.down.Store(false)
 	admit(t, ctx, s, admission("s3", "t2", start()))
 	for {
-		for _, e := range value(s.Events(ctx, "shop", time.Time{}, 0))(t) {
+		for _, e := range value(s.Events(ctx, "shop", "", 0))(t) {
 			if e.Kind == "noted in the dark" {
 				return
 			}

@@ -53,7 +53,7 @@ func TestDescribesItself(t *testing.T) {
 			if o.OperationID == "" || o.Summary == "" {
 				t.Errorf("%s %s has no id or no summary", method, path)
 			}
-			if o.Responses["default"].Content["application/problem+json"] == nil {
+			if o.Responses["422"].Content["application/problem+json"] == nil {
 				t.Errorf("%s %s does not describe its errors", method, path)
 			}
 			if open := o.Security != nil && len(*o.Security) == 0; open != strings.HasSuffix(path, "/about") {
@@ -280,7 +280,7 @@ func TestEventsComeInPagesWithoutGaps(t *testing.T) {
 		for query := "?limit=4"; ; {
 			var page struct {
 				Events []access.Event
-				Next   time.Time
+				Next   string
 			}
 			h.do(h.theirs, "GET", "/events"+query, "").decode(t, &page)
 			for _, e := range page.Events {
@@ -288,10 +288,10 @@ func TestEventsComeInPagesWithoutGaps(t *testing.T) {
 					seen[e.Kind] = true
 				}
 			}
-			if page.Next.IsZero() {
+			if page.Next == "" {
 				return len(seen)
 			}
-			query = "?limit=4&before=" + url.QueryEscape(page.Next.Format(time.RFC3339Nano))
+			query = "?limit=4&before=" + url.QueryEscape(page.Next)
 		}
 	}
 	eventually(t, "all events in pages of four", func() bool { return count() == 12 })

@@ -2,31 +2,32 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/turnpike-rtc/turnpike/internal/access"
+	"github.com/turnpike-rtc/turnpike/token"
 )
 
-// eventRecords is the audit trail. Events lists what happened before a moment,
-// the newest first; the zero moment is the end, an empty app stands for all.
+// eventRecords is the audit trail. Events lists what came before the event with an
+// id, the newest first; an empty id is the end, an empty app stands for all.
 type eventRecords interface {
 	Note(ctx context.Context, e access.Event) error
-	Events(ctx context.Context, app string, before time.Time, limit int) ([]access.Event, error)
+	Events(ctx context.Context, app, before string, limit int) ([]access.Event, error)
 }
 
 type (
 	eventsOut struct{ Body eventList }
 	eventList struct {
 		Events []access.Event `json:"events"`
-		Next   time.Time      `json:"next,omitzero" doc:"Pass it as before to get the next page"`
+		Next   string         `json:"next,omitempty" doc:"Pass it as before to get the next page"`
 	}
 	listEvents struct {
-		App    string    `query:"app" doc:"Only this app's; a key sees its own in any case"`
-		Before time.Time `query:"before" doc:"Only what happened before"`
-		Limit  int       `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"Most events in the answer"`
+		App    string `query:"app" doc:"Only this app's; a key sees its own in any case"`
+		Before string `query:"before" maxLength:"64" doc:"Only what came before the event with this id"`
+		Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"Most events in the answer"`
 	}
 )
 
@@ -44,27 +45,15 @@ func (d *Door) listEvents(ctx context.Context, in *listEvents) (*eventsOut, erro
 		return nil, err
 	}
 	all, err := d.Records.Events(ctx, app, in.Before, in.Limit)
+	if errors.Is(err, token.ErrUnknown) {
+		return nil, invalid("before is the id of an event. Begin again at the newest.")
+	}
 	if err != nil {
 		return nil, err
 	}
-	page, next := cut(all, in.Limit)
-	return &eventsOut{eventList{append([]access.Event{}, page...), next}}, nil
-}
-
-// cut ends a full page between two moments, so that the next one, which begins
-// strictly before the last event shown, misses none that happened at the same
-// moment. A page of one moment cannot be cut.
-func cut(all []access.Event, limit int) (page []access.Event, next time.Time) {
-	if len(all) < limit {
-		return all, time.Time{}
+	list := eventList{Events: all}
+	if len(all) == in.Limit {
+		list.Next = all[len(all)-1].ID
 	}
-	end := len(all)
-	last := all[end-1].At
-	for end > 0 && all[end-1].At.Equal(last) {
-		end--
-	}
-	if end == 0 {
-		end = len(all)
-	}
-	return all[:end], all[end-1].At
+	return &eventsOut{list}, nil
 }

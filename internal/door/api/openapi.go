@@ -70,6 +70,20 @@ type route struct {
 	public       bool   // needs no credential
 }
 
+// refusals lists the statuses, beside that of success, with which the operation may
+// answer; the code in the body says more.
+func (r route) refusals() []int {
+	all := []int{http.StatusUnprocessableEntity, http.StatusServiceUnavailable}
+	if !r.public {
+		all = append(all, http.StatusUnauthorized, http.StatusNotFound, http.StatusTooManyRequests)
+	}
+	if r.method != http.MethodGet {
+		all = append(all, http.StatusBadRequest, http.StatusForbidden, http.StatusConflict,
+			http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
+	}
+	return all
+}
+
 // add registers an operation. Errors of f become problem details.
 func add[I, O any](d *Door, api huma.API, r route, f func(context.Context, *I) (*O, error)) {
 	op := huma.Operation{
@@ -79,6 +93,7 @@ func add[I, O any](d *Door, api huma.API, r route, f func(context.Context, *I) (
 	if op.DefaultStatus == 0 {
 		op.DefaultStatus = http.StatusOK
 	}
+	op.Errors = r.refusals()
 	if r.public {
 		op.Security = []map[string][]string{} // the empty list lifts the document's rule
 		op.Metadata = map[string]any{public: true}
