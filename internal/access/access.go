@@ -32,6 +32,7 @@ type Request struct {
 	Resource string // "device:ID", "stream:APP/ID", "meeting:ID", "app:NAME"
 	Door     string // the door's name, for the audit trail and metrics
 	From     string // the caller's address, for the audit trail
+	Quiet    bool   // the caller was refused too often lately: one more refusal is not written down
 }
 
 // DeviceResource names a device as a resource.

@@ -101,7 +101,7 @@ func (g *Gate) settle(ctx context.Context, s *Session, credential string, claims
 		err = g.open(s)
 	}
 	if err != nil {
-		g.undo(ctx, s, Reason(err))
+		g.undo(s, err)
 	}
 	return err
 }
@@ -180,23 +180,31 @@ func (g *Gate) concerning(ctx context.Context, s *Session, after int64) ([]token
 
 // undo takes an admission back. What was resumed is ended for good: its ticket was
 // used by somebody who must not.
-func (g *Gate) undo(ctx context.Context, s *Session, reason string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ledgerTimeout)
-	defer cancel()
-	var err error
-	if s.Replaces != "" && reason == Revoked {
-		err = g.ledger.End(ctx, s.ID, reason, true, g.now())
-	} else {
-		err = g.ledger.Abort(ctx, s.ID, reason, g.now())
+func (g *Gate) undo(s *Session, cause error) {
+	reason := Reason(cause)
+	take := func(ctx context.Context) error {
+		if s.Replaces != "" && reason == Revoked {
+			return g.ledger.End(ctx, s.ID, reason, true, g.now())
+		}
+		return g.ledger.Abort(ctx, s.ID, reason, g.now())
 	}
-	if err != nil {
-		g.log.Error("cannot take an admission back", slog.String("session", s.ID), slog.Any("error", err))
+	if !errors.Is(cause, context.DeadlineExceeded) {
+		g.persist(s.ID, take)
+		return
 	}
+	g.busy.Add(1) // the caller is counted, so Close has not gone past it
+	go func() {   // the commit hangs, and may still go through
+		defer g.busy.Done()
+		g.persist(s.ID, take)
+	}()
 }
 
 // noteRefusal writes a refusal to the audit trail. Claims are what the credential
 // said, which need not be true; the reason tells.
 func (g *Gate) noteRefusal(ctx context.Context, claims token.Claims, r access.Request, err error) {
+	if r.Quiet {
+		return
+	}
 	if errors.Is(err, token.ErrSpent) && !errors.Is(err, errSpentBefore) {
 		return // the ledger wrote it down in the commit that decided it
 	}

@@ -9,11 +9,12 @@ import (
 	"github.com/turnpike-rtc/turnpike/token"
 )
 
-// writeTries is how often the end of a session is written before it is given up, with
-// a pause before each new try that doubles from retryPause.
+// What must be written is tried until it is, with a pause that doubles from retryPause
+// up to longestPause: a session that ended while the database was away must not stay
+// on the list.
 const (
-	writeTries = 5
-	retryPause = time.Second
+	retryPause   = time.Second
+	longestPause = 30 * time.Second
 )
 
 // EndMatching ends the sessions at this node that a change concerns. Their contexts
@@ -151,24 +152,35 @@ func (g *Gate) settled(ctx context.Context, id, reason string) bool {
 	return reason == Lost && e.Node != g.node || reason == Kicked && !e.Ended.IsZero()
 }
 
-// persist tries f until it succeeds, has failed writeTries times, or the gate closes.
+// persist writes with f what must be written. It tries once, and leaves further tries,
+// until f succeeds or the gate closes, to a goroutine: nobody waits for a database that
+// is away. Its caller is counted in busy, and so is the goroutine.
 func (g *Gate) persist(id string, f func(context.Context) error) {
-	for try := 1; ; try++ {
-		ctx, cancel := context.WithTimeout(context.Background(), ledgerTimeout)
-		err := f(ctx)
-		cancel()
-		if err == nil {
-			return
-		}
-		if try == writeTries {
-			g.log.Error("cannot write the end of a session", slog.String("session", id), slog.Any("error", err))
-			return
-		}
-		select {
-		case <-g.stop:
-			g.log.Error("cannot write the end of a session before closing", slog.String("session", id), slog.Any("error", err))
-			return
-		case <-time.After(retryPause << (try - 1)):
-		}
+	err := bounded(f)
+	if err == nil {
+		return
 	}
+	g.log.Warn("cannot write the end of a session yet", slog.String("session", id), slog.Any("error", err))
+	g.busy.Add(1)
+	go func() {
+		defer g.busy.Done()
+		for pause := retryPause; ; pause = min(2*pause, longestPause) {
+			select {
+			case <-g.stop:
+				g.log.Error("cannot write the end of a session before closing", slog.String("session", id), slog.Any("error", err))
+				return
+			case <-time.After(pause):
+			}
+			if err = bounded(f); err == nil {
+				return
+			}
+		}
+	}()
+}
+
+// bounded calls f with as long as a write may take.
+func bounded(f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), ledgerTimeout)
+	defer cancel()
+	return f(ctx)
 }

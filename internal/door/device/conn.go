@@ -7,6 +7,7 @@ import (
 
 	"github.com/turnpike-rtc/turnpike/internal/door"
 	"github.com/turnpike-rtc/turnpike/internal/signal"
+	"github.com/turnpike-rtc/turnpike/token"
 )
 
 // conn is one device that is online. There are tens of thousands, mostly idle:
@@ -73,11 +74,12 @@ func (c *conn) handle(b []byte) bool {
 		c.drop(m.Session)
 	case *signal.Connected:
 		c.door.counts.connected(m.Path)
-		c.connected(m.Session)
+		c.door.spawn(func() { c.connected(m.Session) })
 	case *signal.Closed:
 		pending := c.reply(m.Session, &signal.Refuse{Session: m.Session, Code: "failed"})
 		if c.drop(m.Session) && !pending {
-			c.door.finish(c.id, m.Session, closedReason(m.Reason))
+			// Not here: while the database is away, the device's pings must be answered.
+			c.door.spawn(func() { c.door.finish(c.id, m.Session, closedReason(m.Reason)) })
 		}
 	case *signal.Error:
 		c.door.log.Debug("device complains", "device", c.id, "code", m.Code)
@@ -93,7 +95,7 @@ func (c *conn) connected(id string) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), c.door.patience.hello)
 	defer cancel()
-	if err := c.door.keep(ctx, c.id, id); err != nil {
+	if err := c.door.keep(ctx, c.id, id); err != nil && !errors.Is(err, token.ErrUnknown) {
 		c.door.log.Warn("cannot take up a session", "device", c.id, "session", id, "error", err)
 	}
 }

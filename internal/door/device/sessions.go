@@ -62,6 +62,13 @@ func (d *Door) watch(s *session.Session) {
 // tellEnd reaches the device wherever it is. A device that is offline learns it
 // when it comes back, by its hello.
 func (d *Door) tellEnd(deviceID, id, reason string) {
+	d.mu.Lock()
+	v := d.carried[id]
+	d.mu.Unlock()
+	if v != nil { // on this node, as a rule: then it does not take a bus to reach it
+		v.conn.tell(id, reason)
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), endPatience)
 	defer cancel()
 	_, err := d.ask(ctx, deviceID, ask{Kind: askEnd, Session: id, Reason: reason})
