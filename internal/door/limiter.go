@@ -48,10 +48,11 @@ func (l *Limiter) Blocked(a netip.Addr) (time.Duration, bool) {
 	return end.Sub(now), true
 }
 
-// Refused counts one refusal.
-func (l *Limiter) Refused(a netip.Addr) {
+// Refused counts one refusal, and reports whether it is the one by which its source
+// becomes blocked.
+func (l *Limiter) Refused(a netip.Addr) bool {
 	if !a.IsValid() {
-		return
+		return false
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -59,7 +60,9 @@ func (l *Limiter) Refused(a netip.Addr) {
 	if len(l.cur) >= maxSources {
 		l.old, l.cur = l.cur, map[netip.Prefix]int{}
 	}
-	l.cur[source(a)]++
+	k := source(a)
+	l.cur[k]++
+	return l.cur[k]+l.old[k] == refusalsAllowed
 }
 
 // turn forgets what is older than two windows. Its caller holds mu.

@@ -60,18 +60,30 @@ func (w *Web) clientIP(r *http.Request) netip.Addr {
 	if len(w.proxies) == 0 || !w.trusted(at) {
 		return at
 	}
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	header := strings.Join(r.Header.Values("X-Forwarded-For"), ",")
+	if header == "" {
+		return at
+	}
+	hops := strings.Split(header, ",")
 	for i := len(hops) - 1; i >= 0; i-- {
-		a, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
-		if err != nil {
-			break
-		}
-		at = a.Unmap()
+		at = parseHop(strings.TrimSpace(hops[i]))
 		if !w.trusted(at) {
 			break
 		}
 	}
 	return at
+}
+
+// parseHop reads one address of X-Forwarded-For, to which some proxies add a port. One
+// that cannot be read is nobody in particular, and above all not a trusted proxy.
+func parseHop(text string) netip.Addr {
+	if a, err := netip.ParseAddr(text); err == nil {
+		return a.Unmap()
+	}
+	if a, err := netip.ParseAddrPort(text); err == nil {
+		return a.Addr().Unmap()
+	}
+	return netip.IPv4Unspecified()
 }
 
 func (w *Web) trusted(a netip.Addr) bool {

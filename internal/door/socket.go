@@ -42,6 +42,10 @@ func AcceptSocket(w http.ResponseWriter, r *http.Request, subprotocol string, li
 		Problem(w, http.StatusBadRequest, "bad_request", "This address is a WebSocket with the subprotocol "+subprotocol+".")
 		return nil, errors.New("cannot accept WebSocket: subprotocol not offered")
 	}
+	if r.ProtoMajor != 1 || !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		Problem(w, http.StatusUpgradeRequired, "upgrade_required", "This address is a WebSocket, over HTTP/1.1.")
+		return nil, errors.New("cannot accept WebSocket: no upgrade")
+	}
 	s := new(Socket)
 	s.touch()
 	small := &smallHijack{ResponseWriter: w}

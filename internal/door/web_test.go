@@ -143,7 +143,8 @@ func TestBelievesOnlyTrustedProxies(t *testing.T) {
 		{"silent proxy", []string{"127.0.0.0/8"}, nil, "127.0.0.1"},
 		{"forged on the left", []string{"127.0.0.1"}, []string{"198.51.100.1, 203.0.113.9"}, "203.0.113.9"},
 		{"chain of proxies", []string{"127.0.0.1", "10.0.0.0/8"}, []string{"203.0.113.9", "10.1.2.3"}, "203.0.113.9"},
-		{"nonsense", []string{"127.0.0.1"}, []string{"unknown"}, "127.0.0.1"},
+		{"nonsense is nobody, and no proxy", []string{"127.0.0.1"}, []string{"unknown"}, "0.0.0.0"},
+		{"with a port", []string{"127.0.0.1"}, []string{"203.0.113.9:4711"}, "203.0.113.9"},
 		{"mapped", []string{"127.0.0.1"}, []string{"::ffff:203.0.113.9"}, "203.0.113.9"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -1,8 +1,10 @@
 package server
 
 import (
+	"context"
 	"net/http"
 	"net/netip"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -11,6 +13,9 @@ import (
 	"github.com/turnpike-rtc/turnpike/internal/door"
 	"github.com/turnpike-rtc/turnpike/internal/session"
 )
+
+// readyPatience is how long the database may take to answer /readyz.
+const readyPatience = 2 * time.Second
 
 // mountHealth adds what operators and orchestrators look at: /healthz says the
 // process lives, /readyz that it can serve, /metrics how it is doing.
@@ -21,7 +26,9 @@ func (s *Server) mountHealth(mux *http.ServeMux) {
 			plain(w, http.StatusServiceUnavailable, "draining")
 			return
 		}
-		if _, err := s.store.Revision(r.Context()); err != nil {
+		ctx, cancel := context.WithTimeout(r.Context(), readyPatience)
+		defer cancel()
+		if _, err := s.store.Revision(ctx); err != nil {
 			s.log.Warn("not ready", "error", err)
 			plain(w, http.StatusServiceUnavailable, "the database does not answer")
 			return
@@ -31,7 +38,7 @@ func (s *Server) mountHealth(mux *http.ServeMux) {
 	scrape := promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{})
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
 		if !s.mayScrape(r) {
-			http.NotFound(w, r)
+			door.Problem(w, http.StatusNotFound, "not_found", "There is nothing here.")
 			return
 		}
 		scrape.ServeHTTP(w, r)

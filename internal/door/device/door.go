@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -130,12 +131,13 @@ type Door struct {
 	opening  chan struct{}  // one place for each WebSocket between accept and welcome
 	patience patience
 
-	mu       sync.Mutex // guards the following
-	draining bool
-	starting map[*door.Socket]bool // accepted, not online yet
-	online   map[string]*conn      // by device id
-	carried  map[string]*visit     // by session id: sessions of the devices on this node
-	missed   map[string]time.Time
+	mu          sync.Mutex // guards the following
+	draining    bool
+	starting    map[*door.Socket]bool // accepted, not online yet
+	online      map[string]*conn      // by device id
+	carried     map[string]*visit     // by session id: sessions of the devices on this node
+	missed      map[string]time.Time
+	openingFrom map[netip.Addr]int // WebSockets between accept and welcome, by address
 }
 
 // patience is how long a device may take.
@@ -156,17 +158,18 @@ func New(c Config, gate *session.Gate, deps Deps) (*Door, error) {
 		return nil, err
 	}
 	d := &Door{
-		Config:   c,
-		deps:     deps,
-		gate:     gate,
-		log:      deps.Log.With("door", Name),
-		refusals: door.NewLimiter(deps.Now),
-		opening:  make(chan struct{}, maxOpening),
-		patience: patience{hello: 10 * time.Second, answer: 10 * time.Second, back: 5 * time.Minute, settle: time.Minute},
-		starting: map[*door.Socket]bool{},
-		online:   map[string]*conn{},
-		carried:  map[string]*visit{},
-		missed:   map[string]time.Time{},
+		Config:      c,
+		deps:        deps,
+		gate:        gate,
+		log:         deps.Log.With("door", Name),
+		refusals:    door.NewLimiter(deps.Now),
+		opening:     make(chan struct{}, maxOpening),
+		patience:    patience{hello: 10 * time.Second, answer: 10 * time.Second, back: 5 * time.Minute, settle: time.Minute},
+		starting:    map[*door.Socket]bool{},
+		online:      map[string]*conn{},
+		carried:     map[string]*visit{},
+		missed:      map[string]time.Time{},
+		openingFrom: map[netip.Addr]int{},
 	}
 	d.counts = newCounters(deps.Metrics, d)
 	deps.Changes.OnChange(d.changed)

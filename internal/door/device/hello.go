@@ -59,6 +59,13 @@ func (f farewell) code() int {
 // returns as soon as the device is online, and with it everything that net/http
 // holds for a request; the one goroutine of an idle device is its reader.
 func (d *Door) serveDevice(w http.ResponseWriter, r *http.Request) {
+	if leave, ok := d.beginOpening(door.ClientIP(r)); ok {
+		defer leave()
+	} else {
+		door.RetryAfter(w, 5*time.Second)
+		door.Problem(w, http.StatusTooManyRequests, "slow_down", "Too many devices are starting at this address at once. Try again soon.")
+		return
+	}
 	select {
 	case d.opening <- struct{}{}:
 		defer func() { <-d.opening }()
@@ -140,6 +147,27 @@ func (d *Door) open(socket *door.Socket, from netip.Addr, host string) (*conn, f
 	return c, ""
 }
 
+// maxOpeningFrom bounds the WebSockets of one address that have not proved anything
+// yet, so that it cannot take all the places.
+const maxOpeningFrom = 512
+
+// beginOpening counts a WebSocket of an address until leave is called.
+func (d *Door) beginOpening(from netip.Addr) (leave func(), ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.openingFrom[from] >= maxOpeningFrom {
+		return nil, false
+	}
+	d.openingFrom[from]++
+	return func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.openingFrom[from]--; d.openingFrom[from] == 0 {
+			delete(d.openingFrom, from)
+		}
+	}, true
+}
+
 func (d *Door) readHello(socket *door.Socket) (*signal.Hello, farewell) {
 	b, err := socket.ReadBy(time.Now().Add(d.patience.hello))
 	switch {
@@ -181,9 +209,11 @@ func (d *Door) refuseDevice(ctx context.Context, id, app string, err error, from
 		d.log.Error("cannot put a device online", "device", id, "error", err)
 		return byeBroken
 	}
-	_, blocked := d.refusals.Blocked(from)
-	d.refusals.Refused(from)
-	d.noteRefusal(ctx, id, app, reason, from)
+	blocked := d.quiet(from)
+	if !blocked {
+		d.noteRefusal(ctx, id, app, reason, from)
+		d.refused(ctx, from)
+	}
 	if blocked {
 		return byeSlowDown
 	}

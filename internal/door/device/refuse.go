@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/netip"
 	"time"
 
+	"github.com/turnpike-rtc/turnpike/internal/access"
 	"github.com/turnpike-rtc/turnpike/internal/door"
 	"github.com/turnpike-rtc/turnpike/internal/session"
 )
@@ -76,8 +78,21 @@ func (d *Door) quieten(w http.ResponseWriter, r *http.Request) bool {
 		door.Problem(w, http.StatusTooManyRequests, "too_many_failures", "Too many refused attempts from this address. Wait, and check what you send.")
 		return true
 	}
-	d.refusals.Refused(from)
+	d.refused(r.Context(), from)
 	return false
+}
+
+// refused counts a refusal. When it is the one too many, the audit trail says so, and
+// then nothing more of this source until it is heard again: nobody may fill the disk.
+func (d *Door) refused(ctx context.Context, from netip.Addr) {
+	if d.refusals.Refused(from) {
+		d.note(context.WithoutCancel(ctx), access.Event{Kind: "quietened", Reason: "too_many_failures", From: from.String()})
+	}
+}
+
+func (d *Door) quiet(from netip.Addr) bool {
+	_, blocked := d.refusals.Blocked(from)
+	return blocked
 }
 
 func refuseDraining(w http.ResponseWriter) {

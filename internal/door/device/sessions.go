@@ -23,6 +23,7 @@ const (
 	newsSubject = "device.session" // every node hears here what became of a session
 	lostEvery   = 30 * time.Second // how often sessions that nobody carries are looked for
 	endPatience = 5 * time.Second  // for telling a device that a session is over
+	callWait    = 6 * time.Second  // for the callers in hand to be served
 	drainWait   = 3 * time.Second  // for telling all devices to go elsewhere
 )
 
@@ -304,7 +305,7 @@ func (d *Door) drain() {
 	d.mu.Lock()
 	d.draining = true
 	d.mu.Unlock()
-	d.calls.Wait()
+	d.awaitCalls()
 	d.mu.Lock()
 	all, starting := slices.Collect(maps.Values(d.online)), slices.Collect(maps.Keys(d.starting))
 	d.mu.Unlock()
@@ -319,6 +320,20 @@ func (d *Door) drain() {
 		c.socket.Close(byeDraining.code(), string(byeDraining))
 	})
 	d.working.Wait()
+}
+
+// awaitCalls waits for the callers in hand, but no longer than callWait: the devices
+// have to be told in time whatever some caller does.
+func (d *Door) awaitCalls() {
+	done := make(chan struct{})
+	go func() {
+		d.calls.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(callWait):
+	}
 }
 
 // eachOf calls f for each, for many at a time: a silent connection takes a second

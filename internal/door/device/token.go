@@ -109,6 +109,9 @@ func readTokenRequest(q url.Values) (target, given string, ttl time.Duration, wr
 }
 
 func (d *Door) noteIssue(r *http.Request, user token.Claims, kind, reason, resource, tokenID string) {
+	if kind == "refused" && d.quiet(door.ClientIP(r)) {
+		return
+	}
 	d.note(context.WithoutCancel(r.Context()), access.Event{
 		Kind: kind, Reason: reason, App: user.App, Action: access.Connect, Resource: resource,
 		Subject: user.Subject, TokenID: tokenID, KeyID: user.KeyID, From: door.ClientIP(r).String(),

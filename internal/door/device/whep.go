@@ -39,11 +39,6 @@ type call struct {
 func (d *Door) serveTarget(w http.ResponseWriter, r *http.Request) {
 	switch r.Method {
 	case http.MethodPost:
-		if !d.beginCall() {
-			refuseDraining(w)
-			return
-		}
-		defer d.endCall()
 		d.connect(w, r)
 	case http.MethodOptions:
 		w.Header().Set("Accept-Post", sdpType)
@@ -77,8 +72,15 @@ func (d *Door) connect(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	from := door.ClientIP(r).String()
-	request := access.Request{Action: access.Connect, Resource: access.DeviceResource(c.device), Door: Name, From: from}
+	if !d.beginCall() { // not before the body is here: a slow one must not hold up the drain
+		refuseDraining(w)
+		return
+	}
+	defer d.endCall()
+	from := door.ClientIP(r)
+	request := access.Request{
+		Action: access.Connect, Resource: access.DeviceResource(c.device), Door: Name, From: from.String(), Quiet: d.quiet(from),
+	}
 	s, err := d.gate.AdmitWhen(r.Context(), credential, request, func(ctx context.Context, _ access.Grant) error {
 		return c.reachable(ctx)
 	})
