@@ -69,7 +69,7 @@ type Authority struct {
 
 	// following is held while the change log is read and passed on, so that
 	// listeners hear of changes one at a time and in order. It is taken before mu.
-	following sync.Mutex
+	following lock
 
 	mu        sync.Mutex
 	view      view
@@ -81,17 +81,18 @@ type Authority struct {
 // without it, it reads the change log when its view is older than two seconds.
 func New(k keeper, now func() time.Time, log *slog.Logger) *Authority {
 	return &Authority{
-		keeper:  k,
-		now:     now,
-		log:     log,
-		keys:    newCache[token.Key](),
-		devices: newCache[token.Device](),
-		apps:    newCache[token.App](),
-		issuers: newCache[token.App](),
-		jwks:    newKeySets(now, log),
-		nobody:  token.Secrets{App: token.NewSecret(), Device: token.NewSecret()},
-		wake:    make(chan struct{}, 1),
-		revoked: make(map[revocation]time.Time),
+		keeper:    k,
+		following: make(lock, 1),
+		now:       now,
+		log:       log,
+		keys:      newCache[token.Key](),
+		devices:   newCache[token.Device](),
+		apps:      newCache[token.App](),
+		issuers:   newCache[token.App](),
+		jwks:      newKeySets(now, log),
+		nobody:    token.Secrets{App: token.NewSecret(), Device: token.NewSecret()},
+		wake:      make(chan struct{}, 1),
+		revoked:   make(map[revocation]time.Time),
 	}
 }
 

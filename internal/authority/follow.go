@@ -82,6 +82,24 @@ func (a *Authority) Run(ctx context.Context) error {
 	}
 }
 
+// readPatience bounds every wait for the store: one that hangs refuses callers, it does
+// not hold them.
+const readPatience = 5 * time.Second
+
+// lock is a mutex whose wait ends with a context.
+type lock chan struct{}
+
+func (l lock) take(ctx context.Context) error {
+	select {
+	case l <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("cannot follow the change log: %w", ctx.Err())
+	}
+}
+
+func (l lock) giveBack() { <-l }
+
 // current returns a view that is fresh enough to judge credentials by.
 func (a *Authority) current(ctx context.Context) (view, error) {
 	a.mu.Lock()
@@ -105,8 +123,12 @@ func (a *Authority) fresh(v view, age time.Duration) bool {
 // follow reads what the log has and passes it on, unless the view is fresh by the
 // time it may.
 func (a *Authority) follow(ctx context.Context, age time.Duration) error {
-	a.following.Lock()
-	defer a.following.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, readPatience)
+	defer cancel()
+	if err := a.following.take(ctx); err != nil {
+		return err
+	}
+	defer a.following.giveBack()
 	a.mu.Lock()
 	v := a.view
 	a.mu.Unlock()
@@ -154,8 +176,12 @@ func (a *Authority) load(ctx context.Context) error {
 
 // reload drops the revocations that no longer matter.
 func (a *Authority) reload(ctx context.Context) error {
-	a.following.Lock()
-	defer a.following.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, readPatience)
+	defer cancel()
+	if err := a.following.take(ctx); err != nil {
+		return err
+	}
+	defer a.following.giveBack()
 	revoked, err := a.readRevocations(ctx)
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/golang-jwt/jwt/v5"
 
@@ -36,7 +37,10 @@ func (a *Authority) VerifyUser(ctx context.Context, raw string) (token.Claims, e
 	parser := jwt.NewParser(jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation(),
 		jwt.WithValidMethods([]string{"HS256", "RS256", "ES256"}))
 	_, err = parser.ParseWithClaims(raw, &u.claims, func(t *jwt.Token) (any, error) { return u.secret(ctx, t) })
-	c.App, c.KeyID, c.Subject = u.app.Name, u.keyID, u.claims.Subject
+	c.App, c.KeyID = u.app.Name, u.keyID
+	if token.ValidSubject(u.claims.Subject) { // whatever else it says stays out of the audit trail
+		c.Subject = u.claims.Subject
+	}
 	if err == nil || u.failure != nil {
 		err = u.failure
 	} else {
@@ -110,6 +114,10 @@ func (u *user) appSecret(ctx context.Context, t *jwt.Token) []byte {
 // publicKey returns the key of the app's identity provider that kid names.
 func (u *user) publicKey(ctx context.Context, t *jwt.Token) (any, error) {
 	a := u.authority
+	if !plausibleIssuer(u.claims.Issuer) {
+		u.failure = token.ErrUnknown
+		return nil, u.failure
+	}
 	u.app, u.failure = a.issuers.get(ctx, u.view, u.claims.Issuer, a.keeper.AppByIssuer)
 	if u.failure == nil && u.app.Identity.JWKSURL == "" {
 		u.failure = token.ErrUnknown
@@ -120,6 +128,14 @@ func (u *user) publicKey(ctx context.Context, t *jwt.Token) (any, error) {
 	key, err := a.jwks.key(ctx, u.app.Identity.JWKSURL, t)
 	u.failure = err
 	return key, err
+}
+
+// maxIssuer is the longest issuer an app can have, in bytes.
+const maxIssuer = 512
+
+// plausibleIssuer keeps what nobody vouched for out of the cache and the database.
+func plausibleIssuer(s string) bool {
+	return s != "" && len(s) <= maxIssuer && strings.IndexFunc(s, unicode.IsControl) < 0
 }
 
 // reasonOf says which refusal it is that the parser found.

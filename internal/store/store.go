@@ -336,5 +336,9 @@ func flag(b bool) int {
 // clean makes text of outside origin acceptable to both databases: PostgreSQL refuses
 // NUL and what is not UTF-8, and one such text must not cost an audit event.
 func clean(text string) string {
+	const most = 512 // bytes: what strangers say must not fill the disk
+	if len(text) > most {
+		text = text[:most]
+	}
 	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
 }
