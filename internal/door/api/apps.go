@@ -5,7 +5,9 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -200,8 +202,8 @@ func (c *policyChange) apply(p *token.Policy) {
 	}
 }
 
-// apply changes i. The server fetches the JWKS URL, so only the operator may
-// point it at plain http, which is to say at something in the house.
+// apply changes i. The server fetches the JWKS URL, so only the operator may set it:
+// it would tell a tenant what answers inside the house.
 func (c *identityChange) apply(i *token.Identity, operator bool) error {
 	if c == nil {
 		return nil
@@ -212,15 +214,21 @@ func (c *identityChange) apply(i *token.Identity, operator bool) error {
 	if c.Audience != nil {
 		i.Audience = *c.Audience
 	}
-	if c.JWKSURL == nil {
-		return nil
+	if strings.ContainsFunc(i.Issuer+i.Audience, unicode.IsControl) {
+		return invalid("issuer and audience are text without control characters.")
 	}
-	if i.JWKSURL = *c.JWKSURL; i.JWKSURL == "" {
+	if c.JWKSURL != nil {
+		if !operator {
+			return newProblem(http.StatusForbidden, "forbidden", "Only the operator sets jwks_url: the server fetches it.")
+		}
+		i.JWKSURL = *c.JWKSURL
+	}
+	if i.JWKSURL == "" {
 		return nil
 	}
 	u, err := url.Parse(i.JWKSURL)
-	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && !(operator && u.Scheme == "http") {
-		return invalid("jwks_url is an https URL without user and password.")
+	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http" {
+		return invalid("jwks_url is an http or https URL without user and password.")
 	}
 	if i.Issuer == "" {
 		return invalid("An app with a jwks_url needs an issuer, by which its user tokens are told apart.")

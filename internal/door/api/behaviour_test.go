@@ -162,8 +162,13 @@ func TestPolicyAndIdentityChangeInPart(t *testing.T) {
 			t.Errorf("no %s in %s", want, a.body)
 		}
 	}
-	if a := h.do(h.mine, "PATCH", "/apps/mine", `{"identity":{"jwks_url":"http://127.0.0.1/keys"}}`); a.status != 422 {
-		t.Errorf("a key points the server at plain http: status %d, want 422", a.status)
+	if a := h.do(h.mine, "PATCH", "/apps/mine", `{"identity":{"jwks_url":"https://127.0.0.1/keys"}}`); a.status != 403 {
+		t.Errorf("a key points the server at an address: status %d, want 403", a.status)
+	}
+	for _, identity := range []string{`{"issuer":""}`, `{"issuer":"a\u0000"}`, `{"audience":"a\u0007"}`, `{"jwks_url":"file:///etc/passwd"}`} {
+		if a := h.do(operator, "PATCH", "/apps/mine", `{"identity":`+identity+`}`); a.status != 422 {
+			t.Errorf("identity %s: status %d, want 422", identity, a.status)
+		}
 	}
 	if a := h.do(operator, "PATCH", "/apps/theirs", `{"identity":{"issuer":"https://id"}}`); a.status != 409 || a.code() != "exists" {
 		t.Errorf("two apps with one issuer: %d %s", a.status, a.body)
