@@ -25,6 +25,9 @@ func (b *Bus) startEmbedded(ctx context.Context, c Config) (err error) {
 		DontListen: true,
 		MaxPayload: maxPayload,
 		NoSigs:     true, // signals are the program's
+		// A node that is away for long is worth a line now and then, not four a second.
+		ConnectErrorReports:   quietTries,
+		ReconnectErrorReports: quietTries,
 		NoLog:      true, // no logger of its own; ours comes below
 	}
 	if c.Listen != "" || len(c.Routes) > 0 {
@@ -81,7 +84,10 @@ func join(o *server.Options, c Config) error {
 	return nil
 }
 
-const routeUser = "route"
+const (
+	routeUser  = "route"
+	quietTries = 600 // attempts to reach a node between two warnings
+)
 
 // splitListen reads "host:port"; empty is a free port of loopback, for a node that only
 // joins others.
