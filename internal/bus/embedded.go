@@ -28,7 +28,7 @@ func (b *Bus) startEmbedded(ctx context.Context, c Config) (err error) {
 		// A node that is away for long is worth a line now and then, not four a second.
 		ConnectErrorReports:   quietTries,
 		ReconnectErrorReports: quietTries,
-		NoLog:      true, // no logger of its own; ours comes below
+		NoLog:                 true, // no logger of its own; ours comes below
 	}
 	if c.Listen != "" || len(c.Routes) > 0 {
 		if err := join(options, c); err != nil {
