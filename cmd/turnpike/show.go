@@ -6,6 +6,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 )
 
 // json writes one value as indented JSON.
@@ -45,13 +46,14 @@ func (sh *shell) card(pairs ...string) error {
 	return w.Flush()
 }
 
-// plain keeps text of outside origin from moving the cursor or breaking a row.
+// plain keeps text of outside origin from moving the cursor, breaking a row or turning
+// the direction of what follows.
 func plain(cell string) string {
 	if cell == "" {
 		return "-"
 	}
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
+		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
 			return '?'
 		}
 		return r
