@@ -46,10 +46,30 @@ const known: Record<string, Advice> = {
   },
   too_many_failures: {
     title: "Too many refusals from your address",
-    text: "The server pauses for a minute before it looks at another token from here.",
+    text: "The server refuses more of them for a minute or two. A token that is good still works.",
     next: "retry",
   },
   draining: { title: "The server is restarting", text: "Try again in a few seconds.", next: "retry" },
+  unavailable: {
+    title: "The server cannot work at the moment",
+    text: "Its database or its bus may be away. Nothing was spent: try again in a moment.",
+    next: "retry",
+  },
+  not_found: {
+    title: "There is no such device",
+    text: "A device id has letters, digits, “-” and “_”, at most 32 of them. Check the address of this page.",
+    next: "nothing",
+  },
+  bad_request: {
+    title: "The server does not understand the request",
+    text: "The stream ids of this page's address are no numbers from 0 to 255. Check it.",
+    next: "nothing",
+  },
+  method_not_allowed: {
+    title: "The server does not know this request",
+    text: "The page may be older than the server. Load it again.",
+    next: "retry",
+  },
   unreachable: {
     title: "The server cannot be reached",
     text: "Check your network, and that the server runs.",
