@@ -35,6 +35,8 @@ func (c cache[V]) get(ctx context.Context, v view, id string, read func(context.
 	e, ok := c.entries[id]
 	c.mu.Unlock()
 	if !ok || e.revision < v.records {
+		ctx, cancel := context.WithTimeout(ctx, readPatience)
+		defer cancel()
 		value, err := read(ctx, id)
 		if err != nil && !errors.Is(err, token.ErrUnknown) {
 			return value, err

@@ -101,7 +101,9 @@ func (a *Authority) verifyTicket(ctx context.Context, raw string) (token.Claims,
 	}
 	// The ticket is looked up after the view was taken, so that whatever voids it
 	// later has a higher revision.
-	found, err := a.keeper.Ticket(ctx, hash)
+	read, cancel := context.WithTimeout(ctx, readPatience)
+	defer cancel()
+	found, err := a.keeper.Ticket(read, hash)
 	if err != nil {
 		return claims, fmt.Errorf("cannot verify resume ticket: %w", err)
 	}

@@ -112,7 +112,7 @@ func (d *Door) routeApps(api huma.API) {
 	add(d, api, route{
 		method: http.MethodPatch, path: "/apps/{app}", id: "set-app", tag: "apps",
 		summary: "Change an app's policy or identity provider",
-		detail:  "What is left out stays as it is. A JWKS URL must be https; the operator may also set http.",
+		detail:  "What is left out stays as it is. Only the operator sets the JWKS URL, which the server fetches.",
 	}, d.setApp)
 }
 
